@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {
+    Agreement, Bid, BidTerms, Level, Offer, RemovalReason, Status, Template, Timing
+} from "./Types.sol";
+
+/// @title IAIPowerRental
+/// @notice The market: one book per (class, duration bucket, pre-emptible), full escrow, rentals metered by the second.
+/// @dev `book` = class << 8 | bucket << 1 | preemptible. Buckets: 0 ≤ 600 s, 1 ≤ 3,600 s, 2 ≤ 21,600 s, 3 ≤ 86,400 s.
+/// `price` is token units per second × 1e18; escrow = ceil(price × maxDuration / 1e18).
+interface IAIPowerRental {
+    // --- events: the state of every book, bid, offer and rental folds from these alone ---
+
+    event ClassAdded(uint8 indexed cls, uint128 basePrice);
+    event TemplateAdded(uint16 indexed templateId, uint32 classMask, Template template);
+    event ConfigUpdated(uint16 feeBps, address treasury, address arbiter, address pauser);
+    event ProviderAuthorized(address indexed provider);
+    event ProviderRevoked(address indexed provider);
+    event OperatorUpdated(address indexed provider, address indexed operator, bool allowed);
+    event EndpointUpdated(address indexed provider, string endpoint);
+    event OfferPosted(
+        uint64 indexed offerId,
+        address indexed provider,
+        uint8 cls,
+        uint8 bookMask,
+        uint16 slots,
+        uint8 reserveTick,
+        uint96 bondPerSlot,
+        uint40 validUntil
+    );
+    event OfferUpdated(uint64 indexed offerId, uint16 slots, uint8 reserveTick, uint40 validUntil, bool active, uint96 bondCredited);
+    event BidPlaced(
+        uint96 indexed agreementId,
+        address indexed wallet,
+        address indexed agent,
+        uint24 maxDuration,
+        uint40 expiry,
+        uint16 feeBps,
+        uint16 templateId,
+        uint96 escrow,
+        uint96 creditUsed,
+        bytes32 specHash,
+        bytes32 policyHash
+    );
+    event BidRemoved(uint96 indexed agreementId, RemovalReason reason, uint96 refund);
+    /// @param price Token units per second × 1e18.
+    event AgreementCreated(
+        uint96 indexed agreementId, uint64 indexed offerId, address indexed provider, uint128 price, uint40 startDeadline
+    );
+    event AgreementDeclined(uint96 indexed agreementId, uint96 fee);
+    event AgreementStarted(uint96 indexed agreementId, uint40 startTime, uint40 endTime, bytes32 imageDigest);
+    event PerformanceSubmitted(
+        uint96 indexed agreementId,
+        uint40 billable,
+        bytes32 resultHash,
+        bytes32 receiptRoot,
+        uint40 challengeEnd,
+        bool preempted
+    );
+    event DisputeFiled(uint96 indexed agreementId, address indexed initiator, bytes32 reasonHash, uint96 deposit, uint40 timeout);
+    event DisputeResolved(uint96 indexed agreementId, uint96 pay, uint96 slash, uint96 depositForfeited, bool timedOut);
+    /// @param pay To the provider, net of `fee`. pay + fee + penalty + refund = escrow.
+    /// @param slash Bond taken; bondReturned + slash = bondPerSlot.
+    event PaymentProcessed(
+        uint96 indexed agreementId,
+        address indexed provider,
+        uint96 pay,
+        uint96 fee,
+        uint96 refund,
+        uint96 penalty,
+        uint96 bondReturned,
+        uint96 slash
+    );
+    event AgreementCompleted(uint96 indexed agreementId, Status finalStatus);
+    event AgreementCancelled(uint96 indexed agreementId, Status finalStatus);
+    event AgreementExpired(uint96 indexed agreementId, Status finalStatus);
+    event ReconcileFailed(uint96 indexed agreementId);
+    /// @notice Every change of a credit other than those implied by PaymentProcessed, BidRemoved, OfferUpdated and BidPlaced.
+    event Withdrawn(address indexed account, address indexed to, uint96 amount);
+    event Credited(address indexed account, uint96 amount);
+
+    // --- errors ---
+
+    error ClassUnknown(uint8 cls);
+    error ClassExists(uint8 cls);
+    error InvalidClass(uint8 cls);
+    error TemplateUnknown(uint16 templateId, uint8 cls);
+    error TemplateExists(uint16 templateId);
+    error InvalidDuration(uint24 maxDuration);
+    error BidLifetimeTooShort(uint40 expiry, uint40 earliest);
+    error BidLifetimeTooLong(uint40 expiry, uint40 latest);
+    error ZeroSpecHash();
+    error NotWallet(address caller);
+    error NotConsumer(uint96 agreementId, address caller);
+    error NotProvider(address caller);
+    error NotOperator(uint64 offerId, address caller);
+    error NotArbiter(address caller);
+    error NotPauser(address caller);
+    error InvalidBidSignature(address wallet, address agent);
+    error InvalidStartSignature(uint96 agreementId, address signer);
+    error WrongStatus(uint96 agreementId, Status status);
+    error BidTooYoung(uint96 agreementId, uint40 cancellableAt);
+    error NotYet(uint96 agreementId, uint40 availableAt);
+    error TooLate(uint96 agreementId, uint40 deadline);
+    error OfferUnknown(uint64 offerId);
+    error OfferInactive(uint64 offerId);
+    error OfferFull(uint64 offerId);
+    error BookNotServed(uint64 offerId, uint16 book);
+    error InvalidOffer();
+    error BondTooSmall(uint96 bondPerSlot, uint96 minimum);
+    error ClaimTooLong(uint96 agreementId, uint40 claimed, uint40 elapsed);
+    error NotPreemptible(uint96 agreementId);
+    error RulingOutOfRange(uint96 pay, uint96 slash);
+    error FeeTooHigh(uint16 feeBps, uint16 max);
+    error ZeroAddress();
+    error NothingToWithdraw(address account);
+    error WrongTokenAmount(uint256 expected, uint256 received);
+    error EndpointTooLong(uint256 length, uint256 max);
+    error InsufficientGas(uint256 available, uint256 required);
+
+    // --- demand ---
+
+    /// @notice Places a bid for the calling wallet (a factory's clone), which vouches for `agent`. Escrow comes from the wallet's credit first.
+    function placeBid(BidTerms calldata terms, address agent) external returns (uint96 agreementId);
+    /// @notice Places a bid for `bid.wallet` with `bid.agent`'s nested signature; anyone may send it.
+    function placeBidWithSignature(Bid calldata bid, bytes calldata signature) external returns (uint96 agreementId);
+    /// @notice Open: leaves the queue, full refund after the minimum lifetime. Confirmed or Running: bills max(elapsed, minBilled). Caller: the wallet.
+    function cancel(uint96 agreementId) external;
+    /// @notice Disputes a submitted result with a deposit equal to the claimed pay. Caller: the wallet, inside the challenge window.
+    function dispute(uint96 agreementId, bytes32 reasonHash) external;
+
+    // --- supply ---
+
+    /// @notice Registers the caller as a provider (first time) and publishes where its keeper serves blobs.
+    function registerProvider(string calldata endpoint) external;
+    /// @notice Allows or forbids an operator key of the calling provider.
+    function setOperator(address operator, bool allowed) external;
+    /// @notice Lists slots; pulls slots × bondPerSlot from the caller's credit, then its token balance (approval needed).
+    function postOffer(uint8 cls, uint8 bookMask, uint16 slots, uint8 reserveTick, uint96 bondPerSlot, uint40 validUntil)
+        external
+        returns (uint64 offerId);
+    /// @notice Changes reserve and validity. Caller: provider or operator.
+    function updateOffer(uint64 offerId, uint8 reserveTick, uint40 validUntil) external;
+    /// @notice Ends an offer; free slots' bonds are credited now, held ones as their rentals end.
+    function closeOffer(uint64 offerId) external;
+    /// @notice Pops the head of the best tick at or above max(reserve, minTick). Returns 0 when there is none, or when
+    /// `expectedId` is not 0 and not the head; then nothing but dead bids is removed.
+    function matchBest(uint64 offerId, uint16 book, uint8 minTick, uint96 expectedId) external returns (uint96 agreementId);
+    /// @notice Starts with the agent's countersignature, before the start deadline. Caller: provider or operator.
+    function start(uint96 agreementId, bytes32 imageDigest, bytes calldata countersignature) external;
+    /// @notice Refuses a confirmed rental for a small fee from the bond; the escrow is refunded.
+    function decline(uint96 agreementId) external;
+    /// @notice Submits the result. claimedSeconds ≤ elapsed; at least minBilled is billed, at most maxDuration.
+    function submit(uint96 agreementId, uint40 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot) external;
+    /// @notice Gives way on a pre-emptible rental: pays whole checkpoints of elapsed time.
+    function preempt(uint96 agreementId, bytes32 resultHash, bytes32 receiptRoot) external;
+
+    // --- anyone ---
+
+    /// @notice Moves an agreement past its deadline on: Open → Expired, Confirmed → Expired (no-show: both sides lose the same
+    /// small amount), Running → Failed (bond slashed), Submitted → Settled or Preempted, Disputed → Resolved by default.
+    function advance(uint96 agreementId) external returns (Status);
+    /// @notice `advance` for many; those that can't move are skipped.
+    function prune(uint96[] calldata agreementIds) external returns (uint256 moved);
+    /// @notice Pulls the caller's credit.
+    function withdraw(address to) external returns (uint96 amount);
+
+    // --- batches of provider work ---
+
+    function matchBestBatch(uint64 offerId, uint16 book, uint8 minTick, uint256 count) external returns (uint96[] memory ids);
+    function startBatch(uint96[] calldata ids, bytes32 imageDigest, bytes[] calldata countersignatures) external;
+    function submitBatch(
+        uint96[] calldata ids,
+        uint40[] calldata claimedSeconds,
+        bytes32[] calldata resultHashes,
+        bytes32[] calldata receiptRoots
+    ) external;
+
+    // --- arbiter and admin ---
+
+    /// @notice Rules on a dispute: `pay` gross within [0, escrow], `slash` within [0, bondPerSlot]. Caller: the arbiter.
+    function resolve(uint96 agreementId, uint96 pay, uint96 slash) external;
+    /// @notice Adds a class; its base price (tick 0) is write-once.
+    function addClass(uint8 cls, uint128 basePrice) external;
+    function addTemplate(uint16 templateId, uint32 classMask, Template calldata template) external;
+    function setConfig(uint16 feeBps, address treasury, address arbiter, address pauser) external;
+    /// @notice Stops entries (bids, offers, matches), never exits.
+    function pause() external;
+    function unpause() external;
+
+    // --- views ---
+
+    function token() external view returns (address);
+    function factory() external view returns (address);
+    function timing() external view returns (Timing memory);
+    function config() external view returns (uint16 feeBps, address treasury, address arbiter, address pauser);
+    function classBase(uint8 cls) external view returns (uint128);
+    function priceOf(uint8 cls, uint8 tick) external view returns (uint128);
+    function escrowOf(uint8 cls, uint8 tick, uint24 maxDuration) external view returns (uint96);
+    function agreement(uint96 agreementId) external view returns (Agreement memory);
+    /// @notice The state `advance` would give at `timestamp` (Unix s).
+    function effectiveState(uint96 agreementId, uint40 timestamp) external view returns (Status);
+    function offer(uint64 offerId) external view returns (Offer memory);
+    function level(uint16 book, uint8 tick) external view returns (Level memory);
+    function bitmap(uint16 book) external view returns (uint256);
+    /// @notice Best matchable bid at or above `minTick`, expired heads skipped (at most 8 looked at); 0 when none.
+    function bestBid(uint16 book, uint8 minTick) external view returns (uint96 agreementId);
+    function creditOf(address account) external view returns (uint96);
+    function isProvider(address provider) external view returns (bool);
+    function isOperator(address provider, address operator) external view returns (bool);
+    function nonces(address wallet, uint192 key) external view returns (uint256);
+    /// @notice EIP-712 digest of a bid under this market's domain.
+    function bidDigest(Bid calldata bid) external view returns (bytes32);
+    /// @notice EIP-712 digest an agent signs to countersign the start of a confirmed agreement.
+    function startDigest(uint96 agreementId) external view returns (bytes32);
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {BidTerms, KeyPolicy, KeyState, WalletLimits} from "./Types.sol";
+
+/// @title IAgentWallet
+/// @notice An agent's purse. The owner funds it and sets limits; session keys bid within them through the trusted forwarder.
+interface IAgentWallet {
+    /// @notice A session key was authorised, by the owner (`parent` zero) or by a key that may delegate.
+    event AgentAuthorized(
+        address indexed agent,
+        address indexed parent,
+        uint40 expiry,
+        uint96 perBid,
+        uint96 daily,
+        uint96 lifetime,
+        uint256 maxTicks,
+        uint32 classMask,
+        uint8 permissions,
+        bool providerList
+    );
+    /// @notice A session key was revoked; its descendants are dead with it.
+    event AgentDeactivated(address indexed agent);
+    /// @notice Every key authorised before now is dead.
+    event AllAgentsDeactivated(uint32 epoch);
+    /// @notice The wallet's own limits changed.
+    event SpendingLimitUpdated(uint96 daily, uint96 perBid, uint96 lifetime);
+    /// @notice A bid (or a dispute's deposit) was funded: `amount` is reserved, of which the wallet's market credit gave `creditUsed`.
+    event MicroTransactionExecuted(
+        uint96 indexed bidId, address indexed agent, uint96 amount, uint96 creditUsed, uint96 reservedAfter
+    );
+    /// @notice The reservation of a bid ended: `released` was never spent, `spent` was.
+    event SpendReconciled(uint96 indexed bidId, address indexed agent, uint96 released, uint96 spent);
+    /// @notice The owner took tokens out.
+    event FundsWithdrawn(address indexed to, uint96 amount);
+    /// @notice The owner paused or resumed the wallet.
+    event PausedSet(bool paused);
+    /// @notice The owner changed the provider allow-list.
+    event ProviderAllowed(address indexed provider, bool allowed);
+    /// @notice Ownership was offered and must be accepted.
+    event OwnershipTransferStarted(address indexed previousOwner, address indexed newOwner);
+    /// @notice Ownership moved.
+    event OwnershipTransferred(address indexed previousOwner, address indexed newOwner);
+
+    error AlreadyInitialized();
+    error NotOwner(address caller);
+    error NotMarket(address caller);
+    error NotAgent(address caller);
+    error AgentExpired(address agent, uint40 expiry);
+    error AgentUnknown(address agent);
+    error AgentExists(address agent);
+    error PermissionMissing(address agent, uint8 permission);
+    error WalletPaused();
+    error ClassForbidden(address agent, uint8 cls);
+    error TickAboveCap(address agent, uint8 tick, uint8 maxTick);
+    error PerBidLimitExceeded(address agent, uint96 amount, uint96 limit);
+    error DailyLimitExceeded(address agent, uint256 wanted, uint96 limit);
+    error LifetimeLimitExceeded(address agent, uint256 wanted, uint96 limit);
+    error InsufficientFunds(uint96 wanted, uint256 available);
+    error NotBidAgent(uint96 bidId, address caller);
+    error BidUnknown(uint96 bidId);
+    error DelegationTooDeep(address parent);
+    error DelegationExceedsParent(address parent);
+    error LimitTooLarge(uint96 limit, uint96 max);
+    error InvalidPolicy();
+    error NotReconcilable(uint96 bidId);
+
+    /// @notice Called once by the factory in the transaction that creates the clone. `agent` zero authorises no key.
+    function initialize(address owner_, WalletLimits calldata limits, address agent, KeyPolicy calldata policy) external;
+
+    // --- session keys, through the forwarder ---
+
+    /// @notice Places a fully escrowed bid. Caller: a session key with permission 1.
+    function placeBid(BidTerms calldata terms) external returns (uint96 bidId);
+    /// @notice Cancels a bid or rental. Caller: the key that placed it, an ancestor (permission 2), or the owner.
+    function cancelBid(uint96 bidId) external;
+    /// @notice Disputes a submitted result. Caller: the key that placed it, an ancestor (permission 4), or the owner.
+    function dispute(uint96 bidId, bytes32 reasonHash) external;
+
+    // --- keys and limits ---
+
+    /// @notice Authorises a key. Caller: the owner, or a key with permission 8 whose own limits contain `policy`.
+    function authorizeAgent(address agent, KeyPolicy calldata policy) external;
+    /// @notice Revokes a key at once. Caller: the owner, or an ancestor of the key, or the key itself.
+    function revokeAgent(address agent) external;
+    /// @notice Emergency: kills every key and pauses in one call. Caller: the owner.
+    function revokeAll() external;
+    /// @notice Sets the wallet's limits. Caller: the owner.
+    function setLimits(WalletLimits calldata limits) external;
+    /// @notice Pauses (no new bids) or resumes. Caller: the owner.
+    function setPaused(bool paused_) external;
+    /// @notice Puts a provider on or off the allow-list. Caller: the owner.
+    function allowProvider(address provider, bool allowed) external;
+
+    // --- money ---
+
+    /// @notice Sends tokens out. Caller: the owner.
+    function withdraw(address to, uint96 amount) external;
+    /// @notice Pulls the wallet's credit from the market into the wallet. Caller: anyone.
+    function collect() external returns (uint96 amount);
+    /// @notice Releases the reservation of a bid that is terminal on the market but whose hook failed. Caller: anyone.
+    function reconcile(uint96 bidId) external;
+    /// @notice Offers ownership; the new owner accepts.
+    function transferOwnership(address newOwner) external;
+    /// @notice Accepts ownership.
+    function acceptOwnership() external;
+
+    // --- the market's hooks (raw sender) ---
+
+    /// @notice Reserves `amount` under every limit of `agent`, its ancestors and the wallet, and sends `amount - creditUsed` to the market.
+    function fundBid(uint96 bidId, address agent, uint8 cls, uint8 tick, uint96 amount, uint96 creditUsed) external;
+    /// @notice Reserves and sends a dispute's deposit on top of the bid's reservation.
+    function fundDeposit(uint96 bidId, uint96 amount, uint96 creditUsed) external;
+    /// @notice Ends a reservation; `spent` moves into the rolling window, the rest is released.
+    function onBidClosed(uint96 bidId, uint96 spent) external;
+    /// @notice Whether `key` may countersign the start of `bidId` by `provider`.
+    function mayStart(uint96 bidId, address key, address provider) external view returns (bool);
+    /// @notice EIP-1271, for the market alone: `signature` = agent (20 bytes) ‖ ECDSA (65 bytes) ‖ ERC-7739 nesting.
+    function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4);
+
+    // --- views ---
+
+    function owner() external view returns (address);
+    function market() external view returns (address);
+    function token() external view returns (address);
+    function paused() external view returns (bool);
+    function limits() external view returns (WalletLimits memory);
+    function keyState(address agent) external view returns (KeyState memory);
+    function isActive(address agent) external view returns (bool);
+    function reserved() external view returns (uint96);
+    function lifetimeSpent() external view returns (uint96);
+    /// @notice Spent in the rolling window as counted against the limit (rounded up).
+    function spentInWindow() external view returns (uint96);
+    /// @notice What `agent` could still reserve now, under every limit and the wallet's balance plus credit.
+    function availableTo(address agent) external view returns (uint96);
+    /// @notice Key and amount of a live reservation.
+    function reservation(uint96 bidId) external view returns (address agent, uint96 amount);
+}

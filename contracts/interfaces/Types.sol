@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @notice Life of a bid and of the rental it becomes; both share one id.
+/// @dev Open → Confirmed → Running → Submitted → Settled. Terminal: Settled, Resolved, Preempted, Expired, Failed, Cancelled.
+enum Status {
+    None,
+    Open,
+    Confirmed,
+    Running,
+    Submitted,
+    Disputed,
+    Settled,
+    Resolved,
+    Preempted,
+    Expired,
+    Failed,
+    Cancelled
+}
+
+/// @notice Why a bid left its queue without a match.
+enum RemovalReason {
+    Cancelled,
+    Expired
+}
+
+/// @notice The terms of a bid as a session key states them.
+/// @param cls Hardware class, 1..31.
+/// @param preemptible Whether the rental may be pre-empted.
+/// @param tick Price tick, 0..255, 2 % apart.
+/// @param maxDuration Seconds paid for at most; it selects the duration bucket.
+/// @param expiry Unix seconds after which the bid can no longer be matched (exclusive).
+/// @param templateId Registered spec template that bounds what the spec may demand.
+/// @param specHash SHA-256 of the rental's spec.
+/// @param policyHash Content hash of the policy that priced the bid; zero when a heuristic did.
+struct BidTerms {
+    uint8 cls;
+    bool preemptible;
+    uint8 tick;
+    uint24 maxDuration;
+    uint40 expiry;
+    uint16 templateId;
+    bytes32 specHash;
+    bytes32 policyHash;
+}
+
+/// @notice EIP-712 form of a bid under the market's domain; signed nested (ERC-7739) by `agent` for `wallet`.
+/// @dev `nonce` is a keyed nonce of `wallet` whose 192-bit key is `uint192(uint160(agent)) << 32`.
+struct Bid {
+    address wallet;
+    address agent;
+    uint8 cls;
+    bool preemptible;
+    uint8 tick;
+    uint24 maxDuration;
+    uint40 expiry;
+    uint16 templateId;
+    bytes32 specHash;
+    bytes32 policyHash;
+    uint256 nonce;
+}
+
+/// @notice EIP-712 countersignature of a start, by a key that may act on the agreement.
+struct Start {
+    uint96 agreementId;
+    uint64 offerId;
+    address provider;
+    bytes32 specHash;
+    uint40 deadline;
+}
+
+/// @notice A bid or rental as stored.
+/// @param id class 8 | bucket and pre-emptible flag 8 | tick 8 | sequence 64, most significant first.
+/// @param startOrBillable Confirmed: 0; Running: start time (Unix s); Submitted and later: seconds to bill.
+/// @param deadline Absolute Unix second from which anyone may move the agreement on.
+/// @param paid Terminal: tokens taken from escrow (provider's pay plus fee plus penalty); otherwise 0.
+/// @param evidence Spec hash until submitted, then keccak256(specHash, resultHash, receiptRoot).
+struct Agreement {
+    uint96 id;
+    address wallet;
+    uint24 maxDuration;
+    uint40 expiry;
+    uint16 feeBps;
+    Status status;
+    uint8 flags;
+    bytes32 evidence;
+    uint64 offerId;
+    uint40 startOrBillable;
+    uint40 deadline;
+    uint96 paid;
+}
+
+/// @notice A provider's standing offer.
+/// @param bookMask Bit (bucket × 2 + preemptible) set for every book it serves.
+/// @param slots Rentals it can hold at once; `used` of them are held now.
+struct Offer {
+    address provider;
+    uint8 cls;
+    uint8 bookMask;
+    uint8 reserveTick;
+    uint16 slots;
+    uint16 used;
+    uint40 validUntil;
+    uint96 bondPerSlot;
+    bool active;
+}
+
+/// @notice One price level of a book: sequences [head, tail) of which `live` are open bids.
+struct Level {
+    uint64 head;
+    uint64 tail;
+    uint64 live;
+}
+
+/// @notice What a bid's spec may demand at most.
+struct Template {
+    uint32 memoryMiB;
+    uint32 diskMiB;
+    uint32 pids;
+    bool network;
+    bytes32 imageDigest;
+}
+
+/// @notice Immutable clocks and floors of the market, in seconds unless said otherwise.
+struct Timing {
+    uint40 startDeadline;
+    uint40 submitGrace;
+    uint40 challengeWindow;
+    uint40 disputeTimeout;
+    uint40 minBidLifetime;
+    uint40 minBilled;
+    uint40 checkpoint;
+    uint40 bondSeconds;
+}
+
+/// @notice Limits that the owner sets for the whole wallet; token units.
+/// @param daily Most that may be spent plus reserved in any 24 hours.
+struct WalletLimits {
+    uint96 daily;
+    uint96 perBid;
+    uint96 lifetime;
+}
+
+/// @notice What a session key may do.
+/// @param expiry Unix second from which the key is dead.
+/// @param permissions Bits: 1 bid, 2 cancel, 4 dispute, 8 delegate.
+/// @param classMask Bit n set: class n allowed.
+/// @param maxTicks Byte n (least significant first): highest tick allowed for class n.
+/// @param providerList Whether only providers on the wallet's allow-list may be countersigned.
+struct KeyPolicy {
+    uint40 expiry;
+    uint8 permissions;
+    uint32 classMask;
+    bool providerList;
+    uint96 daily;
+    uint96 perBid;
+    uint96 lifetime;
+    uint256 maxTicks;
+}
+
+/// @notice State of a session key as the wallet stores it.
+/// @param parent Key that delegated it; zero when the owner authorised it.
+/// @param depth 0 for the owner's keys, at most 3.
+struct KeyState {
+    KeyPolicy policy;
+    address parent;
+    uint8 depth;
+    bool active;
+    uint96 reserved;
+    uint96 lifetimeSpent;
+    uint256 spentWindow;
+}
