@@ -1,1 +1,4 @@
-//! keeper
+//! The keeper: rents for agents, sells for node operators.
+pub mod act;
+pub mod blobs;
+pub mod spec;

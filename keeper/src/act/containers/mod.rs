@@ -1,0 +1,1 @@
+//! Worker containers: one name a rental and attempt, adopted or removed, never left behind.

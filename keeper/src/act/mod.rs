@@ -1,0 +1,3 @@
+//! The keeper's hands: what it does to the world, and nothing that decides.
+
+pub mod containers;

@@ -1,0 +1,1 @@
+//! Content-addressed blobs: store, server and client of the data plane.
