@@ -1,0 +1,9 @@
+//! The built binary on real files: what a keeper puts under `/in`, and what it finds under `/out` afterwards.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod data;
+mod faults;
+mod picture;
+mod text;
