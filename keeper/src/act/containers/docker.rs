@@ -1,0 +1,604 @@
+//! Docker, or Podman through its Docker-compatible socket.
+//!
+//! One attempt is three objects: the worker, the volume behind its `/out`, and a holder of that volume (see
+//! [`sealed`]). Every step of making and removing them can be repeated, so a keeper that is killed in between starts
+//! or removes the rest later.
+
+mod sealed;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use alloy::primitives::B256;
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    container::LogOutput,
+    errors::Error as DockerError,
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status, ContainerSummaryStateEnum},
+    query_parameters::{
+        CreateContainerOptions, DownloadFromContainerOptions, ImportImageOptions, ListContainersOptions,
+        ListVolumesOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StopContainerOptions,
+        WaitContainerOptions,
+    },
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    AttemptId, ContainerState, EngineError, Found, Owner, STDERR_TAIL_BYTES, Started, Starting, WorkOrder, image,
+    layout::{Intake, LayoutError},
+    tail_text,
+};
+
+/// Longest silence of the engine in the middle of an answer.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Docker, or Podman through its Docker-compatible socket.
+#[derive(Clone, Debug)]
+pub struct DockerEngine {
+    docker: Docker,
+    owner: Owner,
+    /// Image of the holders, once one was loaded.
+    holder: Arc<Mutex<Option<B256>>>,
+    starting: Starting,
+}
+
+/// Finds an engine that answers, and its socket.
+pub(super) async fn find(socket: Option<&str>) -> Result<(Docker, String), EngineError> {
+    let candidates = match socket {
+        Some(socket) => vec![socket.to_owned()],
+        None => usual_sockets(),
+    };
+    let mut reason = String::from("no socket is known");
+    for socket in &candidates {
+        match tokio::time::timeout(Duration::from_secs(3), connect(socket)).await {
+            Ok(Ok(docker)) => return Ok((docker, socket.clone())),
+            Ok(Err(error)) => reason = error.to_string(),
+            Err(_) => reason = "no answer in 3 seconds".into(),
+        }
+    }
+    Err(EngineError::Unreachable { tried: candidates.join(", "), reason })
+}
+
+async fn connect(socket: &str) -> Result<Docker, DockerError> {
+    let docker = match socket.strip_prefix("unix://") {
+        Some(path) => Docker::connect_with_unix(path, 120, API_DEFAULT_VERSION)?,
+        None if socket.starts_with('/') => Docker::connect_with_unix(socket, 120, API_DEFAULT_VERSION)?,
+        None => Docker::connect_with_host(socket)?,
+    };
+    let docker = docker.negotiate_version().await?;
+    docker.ping().await?;
+    Ok(docker)
+}
+
+fn usual_sockets() -> Vec<String> {
+    if let Some(host) = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
+        return vec![host];
+    }
+    let mut sockets = vec!["unix:///var/run/docker.sock".to_owned()];
+    if let Ok(runtime) = std::env::var("XDG_RUNTIME_DIR") {
+        sockets.push(format!("unix://{runtime}/docker.sock"));
+        sockets.push(format!("unix://{runtime}/podman/podman.sock"));
+    }
+    sockets.push("unix:///run/podman/podman.sock".to_owned());
+    sockets
+}
+
+impl DockerEngine {
+    pub(super) async fn connect(socket: Option<&str>, owner: &str) -> Result<Self, EngineError> {
+        let (docker, socket) = find(socket).await?;
+        tracing::info!(socket, "container engine found");
+        Ok(Self { docker, owner: Owner::new(owner), holder: Arc::default(), starting: Starting::default() })
+    }
+
+    pub(super) async fn load_worker_image(&self, binary: &Path) -> Result<B256, EngineError> {
+        let refuse = |what: String| EngineError::Image { path: binary.to_owned(), what };
+        let path = binary.to_owned();
+        let image = tokio::task::spawn_blocking(move || {
+            let bytes = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
+            if bytes > image::MAX_BINARY_BYTES {
+                return Err(format!("{bytes} bytes, at most {} are taken", image::MAX_BINARY_BYTES));
+            }
+            let content = std::fs::read(&path).map_err(|error| error.to_string())?;
+            image::build(&content).map_err(|error| error.to_string())
+        })
+        .await
+        .map_err(|error| refuse(error.to_string()))?
+        .map_err(refuse)?;
+
+        let expected = [image.config, image.manifest];
+        if self.image_id(&image.tag).await?.is_none_or(|id| !expected.contains(&id)) {
+            let body = bollard::body_full(Bytes::from(image.archive));
+            let mut progress = std::pin::pin!(self.docker.import_image(ImportImageOptions::default(), body, None));
+            while let Some(line) = progress.next().await {
+                line.map_err(failed("load image", &image.tag))?;
+            }
+        }
+        let id = self.image_id(&image.tag).await?.ok_or_else(|| refuse("the engine lost it while loading".into()))?;
+        if !expected.contains(&id) {
+            return Err(refuse(format!(
+                "the engine made image {id} of it instead of {}; remove {} and load again", image.config, image.tag
+            )));
+        }
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        Ok(id)
+    }
+
+    pub(super) async fn start(&self, order: &WorkOrder) -> Result<Started, EngineError> {
+        let _guard = self.starting.enter(order.rental)?;
+        self.refuse_second_attempt(order).await?;
+        let name = self.owner.container(order.id());
+        let known = match self.inspect(&name).await? {
+            Some(found) => found,
+            None => {
+                self.create(order, &name).await?;
+                self.inspect(&name).await?.ok_or_else(|| EngineError::NotFound { name: name.clone() })?
+            }
+        };
+        self.check_owner(&name, &known)?;
+        if status(&known) != Status::CREATED {
+            return Ok(Started { name, adopted: true });
+        }
+        // The holder goes first: a tmpfs that the worker alone mounts is empty once it ends.
+        self.hold(order, &name).await?;
+        if let Err(error) = self.start_container(&name).await {
+            // A worker that the engine cannot start stays "created" for ever; what is known not to run is removed.
+            if matches!(&error, EngineError::Engine { source, .. } if is_answer(source)) {
+                self.remove(order.id()).await?;
+            }
+            return Err(error);
+        }
+        Ok(Started { name, adopted: false })
+    }
+
+    pub(super) async fn state(&self, id: AttemptId) -> Result<ContainerState, EngineError> {
+        let name = self.owner.container(id);
+        let Some(found) = self.inspect(&name).await? else { return Ok(ContainerState::Missing) };
+        self.check_owner(&name, &found)?;
+        Ok(state_of(&found))
+    }
+
+    pub(super) async fn wait(&self, id: AttemptId, timeout: Duration) -> Result<ContainerState, EngineError> {
+        let name = self.owner.container(id);
+        let until = Instant::now() + timeout;
+        loop {
+            let state = self.state(id).await?;
+            if !matches!(state, ContainerState::Running { .. }) || Instant::now() >= until {
+                return Ok(state);
+            }
+            // The engine tells of the end at once; the pause is for an engine that is restarted meanwhile, and for
+            // one that says "ended" before it shows the state as ended.
+            let options = WaitContainerOptions { condition: "not-running".into() };
+            let mut end = std::pin::pin!(self.docker.wait_container(&name, Some(options)));
+            let pause = (until - Instant::now()).min(Duration::from_secs(5));
+            let _ = tokio::time::timeout(pause, end.next()).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(super) async fn stop(&self, id: AttemptId) -> Result<(), EngineError> {
+        let name = self.owner.container(id);
+        let options = StopContainerOptions { t: Some(2), ..Default::default() };
+        let stopped = self.docker.stop_container(&name, Some(options)).await;
+        absent_is_fine(stopped).map_err(failed("stop container", &name))
+    }
+
+    pub(super) async fn collect(&self, order: &WorkOrder) -> Result<(), EngineError> {
+        let name = self.owner.container(order.id());
+        let worker = self.inspect(&name).await?.ok_or_else(|| EngineError::NotFound { name: name.clone() })?;
+        let ContainerState::Exited { finished_unix_s, .. } = state_of(&worker) else {
+            return Err(match state_of(&worker) {
+                ContainerState::Running { .. } => EngineError::StillRunning { name },
+                _ => EngineError::NotFound { name },
+            });
+        };
+        let holder = sealed::holder_name(&name);
+        let held = self.inspect(&holder).await?.is_some_and(|found| {
+            matches!(state_of(&found), ContainerState::Running { started_unix_s } if started_unix_s <= finished_unix_s)
+        });
+        if !held {
+            return Err(EngineError::OutputsLost { name });
+        }
+
+        let options = DownloadFromContainerOptions { path: "/out/.".into() };
+        let mut archive = std::pin::pin!(self.docker.download_from_container(&holder, Some(options)));
+        let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
+        let (target, max_bytes) = (order.out_dir.clone(), order.limits.disk_bytes());
+        let unpacking = tokio::task::spawn_blocking(move || unpack(receiver, &target, max_bytes));
+        let mut broken = None;
+        while broken.is_none() {
+            let piece = match tokio::time::timeout(IDLE, archive.next()).await {
+                Ok(Some(Ok(chunk))) if chunk.is_empty() => continue,
+                Ok(Some(Ok(chunk))) => Ok(chunk),
+                // An empty piece is the end. Without it (this future was dropped) nothing is committed.
+                Ok(None) => Ok(Bytes::new()),
+                Ok(Some(Err(error))) => Err(error),
+                Err(_) => Err(DockerError::RequestTimeoutError),
+            };
+            let is_end = piece.as_ref().is_ok_and(Bytes::is_empty);
+            let piece = piece.map_err(|error| {
+                broken = Some(error);
+                std::io::ErrorKind::ConnectionAborted.into()
+            });
+            // The reader has gone away when it refused something; it says what below.
+            if sender.send(piece).await.is_err() || is_end {
+                break;
+            }
+        }
+        drop(sender);
+        let unpacked = unpacking.await;
+        if let Some(error) = broken {
+            return Err(failed("copy outputs from", &holder)(error));
+        }
+        match unpacked {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(EngineError::Outputs { name, source }),
+            Err(error) => Err(EngineError::Process { name, what: format!("unpacking its outputs failed: {error}") }),
+        }
+    }
+
+    pub(super) async fn stderr_tail(&self, id: AttemptId) -> Result<String, EngineError> {
+        let name = self.owner.container(id);
+        let options = LogsOptions { stderr: true, tail: "50".into(), ..Default::default() };
+        let mut log = std::pin::pin!(self.docker.logs(&name, Some(options)));
+        let mut tail = Vec::new();
+        while let Some(line) = tokio::time::timeout(IDLE, log.next()).await.ok().flatten() {
+            match line {
+                Ok(LogOutput::StdErr { message }) => tail.extend_from_slice(&message),
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => break,
+                Err(error) => return Err(failed("read the log of", &name)(error)),
+            }
+            let excess = tail.len().saturating_sub(STDERR_TAIL_BYTES);
+            tail.drain(..excess);
+        }
+        Ok(tail_text(&tail))
+    }
+
+    pub(super) async fn remove(&self, id: AttemptId) -> Result<(), EngineError> {
+        let name = self.owner.container(id);
+        for container in [name.clone(), sealed::holder_name(&name)] {
+            let options = || RemoveContainerOptions { force: true, ..Default::default() };
+            self.until_gone("remove container", &container, || {
+                self.docker.remove_container(&container, Some(options()))
+            })
+            .await?;
+        }
+        let volume = sealed::volume_name(&name);
+        let options = || RemoveVolumeOptions { force: true };
+        self.until_gone("remove volume", &volume, || self.docker.remove_volume(&volume, Some(options()))).await
+    }
+
+    pub(super) async fn list(&self, chain_id: Option<u64>) -> Result<Vec<Found>, EngineError> {
+        let filters = sealed::filters(&self.owner, None, chain_id);
+        let options = ListContainersOptions { all: true, filters: Some(filters.clone()), ..Default::default() };
+        let containers = self.docker.list_containers(Some(options)).await.map_err(failed("list", "containers"))?;
+        let options = ListVolumesOptions { filters: Some(filters) };
+        let volumes = self.docker.list_volumes(Some(options)).await.map_err(failed("list", "volumes"))?;
+        let parts = containers
+            .into_iter()
+            .map(|found| (found.labels.unwrap_or_default(), is_live(found.state)))
+            .chain(volumes.volumes.unwrap_or_default().into_iter().map(|volume| (volume.labels, false)));
+        let mut attempts = BTreeMap::<AttemptId, Found>::new();
+        for (labels, running) in parts {
+            match sealed::found(&labels, &self.owner, running) {
+                Some(found) => {
+                    let known = attempts.entry(found.id).or_insert_with(|| found.clone());
+                    known.running |= found.running;
+                    known.deadline_unix_s = known.deadline_unix_s.min(found.deadline_unix_s);
+                }
+                None => tracing::warn!(?labels, "a container or volume with our owner label has no readable name"),
+            }
+        }
+        Ok(attempts.into_values().collect())
+    }
+
+    /// Law 3: another attempt at work means that this one must not start.
+    async fn refuse_second_attempt(&self, order: &WorkOrder) -> Result<(), EngineError> {
+        let filters = Some(sealed::filters(&self.owner, Some(order.id()), None));
+        let options = ListContainersOptions { filters, ..Default::default() };
+        let running = self.docker.list_containers(Some(options)).await.map_err(failed("list", "containers"))?;
+        running
+            .into_iter()
+            .filter_map(|found| sealed::found(&found.labels.unwrap_or_default(), &self.owner, is_live(found.state)))
+            .find(|found| found.running && found.id.attempt != order.attempt)
+            .map_or(Ok(()), |other| {
+                let (rental, running, wanted) = (order.rental, other.id.attempt, order.attempt);
+                Err(EngineError::AnotherAttempt { rental, running, wanted })
+            })
+    }
+
+    async fn create(&self, order: &WorkOrder, name: &str) -> Result<(), EngineError> {
+        let volume = sealed::volume(order, &self.owner, name);
+        self.docker.create_volume(volume).await.map_err(failed("create volume", &sealed::volume_name(name)))?;
+        let body = sealed::worker(order, &self.owner, name, image_name(order.image));
+        self.create_container(order, name, body).await
+    }
+
+    async fn hold(&self, order: &WorkOrder, name: &str) -> Result<(), EngineError> {
+        let image = self.holder.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(order.image);
+        let holder = sealed::holder_name(name);
+        self.create_container(order, &holder, sealed::holder(order, &self.owner, name, image_name(image))).await?;
+        self.start_container(&holder).await?;
+        // The holder sleeps for ever. One that does not is no holder, and the outputs would be lost.
+        let held = self.inspect(&holder).await?;
+        if held.as_ref().is_none_or(|found| status(found) != Status::RUNNING) {
+            let what = "the worker image ends at once when run as `worker --hold`; build the worker of this version";
+            return Err(EngineError::Process { name: holder, what: what.into() });
+        }
+        Ok(())
+    }
+
+    /// Creates a container; one of that name is fine, since names are ours alone.
+    async fn create_container(&self, order: &WorkOrder, name: &str, body: ContainerCreateBody) -> Result<(), EngineError> {
+        let image = body.image.clone().unwrap_or_default();
+        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
+        match self.docker.create_container(Some(options), body).await {
+            Ok(_) => Ok(()),
+            Err(error) if status_code(&error) == Some(409) => Ok(()),
+            Err(error) if is_absent(&error) => Err(EngineError::ImageMissing { rental: order.rental, image }),
+            Err(error) => Err(failed("create container", name)(error)),
+        }
+    }
+
+    async fn start_container(&self, name: &str) -> Result<(), EngineError> {
+        match self.docker.start_container(name, None).await {
+            Err(error) if status_code(&error) != Some(304) => Err(failed("start container", name)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn inspect(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        match self.docker.inspect_container(name, None).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(failed("inspect container", name)(error)),
+        }
+    }
+
+    async fn image_id(&self, image: &str) -> Result<Option<B256>, EngineError> {
+        match self.docker.inspect_image(image).await {
+            Ok(found) => {
+                let id = found.id.unwrap_or_default();
+                Ok(id.strip_prefix("sha256:").unwrap_or(&id).parse().ok())
+            }
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(failed("inspect image", image)(error)),
+        }
+    }
+
+    fn check_owner(&self, name: &str, found: &ContainerInspectResponse) -> Result<(), EngineError> {
+        let labels = found.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+        match sealed::owner_of(&labels) {
+            owner if owner == self.owner.name => Ok(()),
+            owner => Err(EngineError::Foreign { name: name.to_owned(), owner: owner.to_owned() }),
+        }
+    }
+
+    /// Repeats a removal that the engine says is under way or not possible yet, for 10 seconds at most.
+    async fn until_gone<F: Future<Output = Result<(), DockerError>>>(
+        &self,
+        what: &'static str,
+        name: &str,
+        removal: impl Fn() -> F,
+    ) -> Result<(), EngineError> {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match removal().await {
+                Ok(()) => return Ok(()),
+                Err(error) if is_absent(&error) => return Ok(()),
+                Err(error) if status_code(&error) == Some(409) && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(failed(what, name)(error)),
+            }
+        }
+    }
+}
+
+/// Unpacks the engine's tar of `/out` into `target`, within bounds.
+fn unpack(receiver: mpsc::Receiver<std::io::Result<Bytes>>, target: &Path, max_bytes: u64) -> Result<(), LayoutError> {
+    let broken = |source| LayoutError::Io { path: "/out".into(), source };
+    let mut intake = Intake::begin(target, max_bytes)?;
+    let mut archive = tar::Archive::new(Chunks { receiver, current: Bytes::new(), ended: false });
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let raw = entry.path_bytes();
+        let path = std::str::from_utf8(&raw).map_err(|_| LayoutError::Path {
+            path: String::from_utf8_lossy(&raw).escape_debug().to_string(),
+            why: "it is not UTF-8",
+        })?;
+        let path = path.trim_end_matches('/');
+        let path = path.strip_prefix("./").unwrap_or(path).to_owned();
+        let kind = match entry.header().entry_type() {
+            tar::EntryType::Directory if path.is_empty() || path == "." => continue,
+            tar::EntryType::Directory => {
+                intake.folder(&path)?;
+                continue;
+            }
+            tar::EntryType::Regular => {
+                intake.file(&path, &mut entry)?;
+                continue;
+            }
+            tar::EntryType::Symlink => "symbolic link",
+            tar::EntryType::Link => "hard link",
+            tar::EntryType::Fifo => "pipe",
+            tar::EntryType::Char | tar::EntryType::Block => "device",
+            _ => "special file",
+        };
+        return Err(LayoutError::Kind { path: path.escape_debug().to_string(), kind });
+    }
+    intake.commit()
+}
+
+/// Pieces of an async stream, read in a blocking thread. An empty piece is the end; a channel that closes before it was
+/// cut off.
+struct Chunks {
+    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
+    current: Bytes,
+    ended: bool,
+}
+
+impl std::io::Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.current.is_empty() && !self.ended {
+            let cut_off = || std::io::ErrorKind::UnexpectedEof.into();
+            self.current = self.receiver.blocking_recv().unwrap_or_else(|| Err(cut_off()))?;
+            self.ended = self.current.is_empty();
+        }
+        let taken = buffer.len().min(self.current.len());
+        buffer[..taken].copy_from_slice(&self.current.split_to(taken));
+        Ok(taken)
+    }
+}
+
+fn status(found: &ContainerInspectResponse) -> Status {
+    found.state.as_ref().and_then(|state| state.status).unwrap_or(Status::EMPTY)
+}
+
+fn is_live(state: Option<ContainerSummaryStateEnum>) -> bool {
+    use ContainerSummaryStateEnum as State;
+    matches!(state, Some(State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING))
+}
+
+fn state_of(found: &ContainerInspectResponse) -> ContainerState {
+    let Some(state) = &found.state else { return ContainerState::Missing };
+    let seconds = |text: &Option<String>| text.as_deref().and_then(unix_seconds).unwrap_or(0);
+    let started_unix_s = seconds(&state.started_at);
+    match status(found) {
+        Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING => {
+            ContainerState::Running { started_unix_s }
+        }
+        Status::EXITED | Status::DEAD => ContainerState::Exited {
+            code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
+            oom_killed: state.oom_killed.unwrap_or(false),
+            started_unix_s,
+            finished_unix_s: seconds(&state.finished_at),
+        },
+        Status::CREATED | Status::REMOVING | Status::EMPTY => ContainerState::Missing,
+    }
+}
+
+/// Seconds of an RFC 3339 time; Docker writes `Z`, Podman an offset.
+fn unix_seconds(text: &str) -> Option<u64> {
+    let (date, time) = text.split_once('T')?;
+    let zone = time.find(['Z', '+', '-'])?;
+    let since = humantime::parse_rfc3339(&format!("{date}T{}Z", &time[..zone])).ok()?;
+    let seconds = i64::try_from(since.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()?;
+    let offset = match &time[zone..] {
+        "Z" => 0,
+        offset => {
+            let (hours, minutes) = offset[1..].split_once(':')?;
+            let magnitude = hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60;
+            if offset.starts_with('-') { -magnitude } else { magnitude }
+        }
+    };
+    u64::try_from(seconds - offset).ok()
+}
+
+fn image_name(id: B256) -> String {
+    format!("sha256:{}", hex::encode(id))
+}
+
+fn failed<'a>(what: &'static str, name: &'a str) -> impl Fn(DockerError) -> EngineError + 'a {
+    move |source| EngineError::Engine { what, name: name.to_owned(), source: Box::new(source) }
+}
+
+fn status_code(error: &DockerError) -> Option<u16> {
+    match error {
+        DockerError::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+fn is_answer(error: &DockerError) -> bool {
+    status_code(error).is_some()
+}
+
+fn is_absent(error: &DockerError) -> bool {
+    status_code(error) == Some(404)
+}
+
+fn absent_is_fine(result: Result<(), DockerError>) -> Result<(), DockerError> {
+    match result {
+        Err(error) if matches!(status_code(&error), Some(404 | 304)) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn times_of_docker_and_podman_are_read() {
+        for text in ["2026-11-23T04:20:00.123456789Z", "2026-11-23T05:20:00.123+01:00", "2026-11-22T22:50:00-05:30"] {
+            assert_eq!(unix_seconds(text), Some(1_795_407_600), "{text}");
+        }
+        assert_eq!(unix_seconds("0001-01-01T00:00:00Z"), None);
+        assert_eq!(unix_seconds("yesterday"), None);
+    }
+
+    #[tokio::test]
+    async fn a_tar_that_tries_to_get_out_or_hide_is_refused() {
+        async fn check(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>), expect: &str) {
+            let root = tempfile::tempdir().unwrap();
+            let target = root.path().join("out");
+            let mut builder = tar::Builder::new(Vec::new());
+            fill(&mut builder);
+            let bytes = builder.into_inner().unwrap();
+            let (sender, receiver) = mpsc::channel(1);
+            let goal = target.clone();
+            let unpacking = tokio::task::spawn_blocking(move || unpack(receiver, &goal, 1_000));
+            for chunk in bytes.chunks(700).chain([&[][..]]) {
+                if sender.send(Ok(Bytes::copy_from_slice(chunk))).await.is_err() {
+                    break;
+                }
+            }
+            let error = unpacking.await.unwrap().unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+            assert!(!target.exists());
+        }
+        fn entry(kind: tar::EntryType, name: &[u8], size: u64) -> tar::Header {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+            header.set_entry_type(kind);
+            header.set_size(size);
+            header.set_cksum();
+            header
+        }
+        use tar::EntryType as Kind;
+        check(|tar| tar.append(&entry(Kind::Symlink, b"./a", 0), &[][..]).unwrap(), "symbolic link").await;
+        check(|tar| tar.append(&entry(Kind::Link, b"./a", 0), &[][..]).unwrap(), "hard link").await;
+        check(|tar| tar.append(&entry(Kind::Block, b"./a", 0), &[][..]).unwrap(), "device").await;
+        check(|tar| tar.append(&entry(Kind::Regular, b"../a", 1), &b"x"[..]).unwrap(), "'../a'").await;
+        check(|tar| tar.append(&entry(Kind::Regular, b"/etc/x", 1), &b"x"[..]).unwrap(), "/etc/x").await;
+        check(|tar| tar.append(&entry(Kind::Regular, b"a", 1_001), &[0; 1_001][..]).unwrap(), "1000 bytes").await;
+        check(|tar| tar.append(&entry(Kind::Regular, b"\xff", 1), &b"x"[..]).unwrap(), "UTF-8").await;
+    }
+
+    #[tokio::test]
+    async fn a_tar_that_is_cut_off_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("out");
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        builder.append_data(&mut header, "a", &b"x"[..]).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        let (sender, receiver) = mpsc::channel(1);
+        let goal = target.clone();
+        let unpacking = tokio::task::spawn_blocking(move || unpack(receiver, &goal, 1_000));
+        // The whole entry, but neither the tar's end nor the stream's.
+        sender.send(Ok(Bytes::copy_from_slice(&bytes[..1_024]))).await.unwrap();
+        drop(sender);
+        assert!(unpacking.await.unwrap().is_err());
+        assert!(!target.exists());
+    }
+}

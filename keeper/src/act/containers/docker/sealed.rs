@@ -1,0 +1,190 @@
+//! What a sealed worker is: the container, its `/out` volume, and the holder that keeps the volume alive.
+//!
+//! `/out` is a tmpfs volume, because that is the one place with a size that the kernel enforces on every host. Such a
+//! volume is emptied when its last container ends, so a second, idle container mounts it from before the worker
+//! starts until the outputs are collected.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType, MountVolumeOptions,
+    ResourcesUlimits, VolumeCreateRequest,
+};
+
+use super::super::{AttemptId, Found, Owner, WorkOrder, image::WORKER_UID, layout::MAX_OUTPUT_ENTRIES};
+
+const CHAIN: &str = "openclaw.chain";
+const RENTAL: &str = "openclaw.rental";
+const ATTEMPT: &str = "openclaw.attempt";
+const DEADLINE: &str = "openclaw.deadline";
+const OWNER: &str = "openclaw.owner";
+const ROLE: &str = "openclaw.role";
+
+/// Memory of the holder, which only sleeps.
+const HOLDER_MIB: i64 = 16;
+
+pub(super) type Labels = HashMap<String, String>;
+
+/// Name of the container that keeps `/out`.
+pub(super) fn holder_name(name: &str) -> String {
+    format!("{name}-hold")
+}
+
+/// Name of the volume behind `/out`.
+pub(super) fn volume_name(name: &str) -> String {
+    format!("{name}-out")
+}
+
+/// Value of the owner label.
+pub(super) fn owner_of(labels: &Labels) -> &str {
+    labels.get(OWNER).map_or("nobody", String::as_str)
+}
+
+/// Filter for everything of `owner`, of one chain if given, of one rental if given.
+pub(super) fn filters(owner: &Owner, id: Option<AttemptId>, chain_id: Option<u64>) -> HashMap<String, Vec<String>> {
+    let mut labels = vec![format!("{OWNER}={}", owner.name)];
+    if let Some(chain_id) = chain_id.or(id.map(|id| id.chain_id)) {
+        labels.push(format!("{CHAIN}={chain_id}"));
+    }
+    if let Some(id) = id {
+        labels.push(format!("{RENTAL}={}", id.rental));
+        labels.push(format!("{ROLE}=worker"));
+    }
+    HashMap::from([("label".to_owned(), labels)])
+}
+
+/// The attempt that an object of the engine belongs to; `None` if its labels are not ours.
+pub(super) fn found(labels: &Labels, owner: &Owner, running: bool) -> Option<Found> {
+    let id = AttemptId {
+        chain_id: labels.get(CHAIN)?.parse().ok()?,
+        rental: labels.get(RENTAL)?.parse().ok()?,
+        attempt: labels.get(ATTEMPT)?.parse().ok()?,
+    };
+    let deadline_unix_s = labels.get(DEADLINE)?.parse().ok()?;
+    let running = running && labels.get(ROLE).is_some_and(|role| role == "worker");
+    Some(Found { id, deadline_unix_s, name: owner.container(id), running })
+}
+
+/// The volume behind `/out`.
+pub(super) fn volume(order: &WorkOrder, owner: &Owner, name: &str) -> VolumeCreateRequest {
+    // Folders and the root take inodes as well.
+    let inodes = MAX_OUTPUT_ENTRIES + 64;
+    let options = format!(
+        "size={}m,nr_inodes={inodes},uid={WORKER_UID},gid={WORKER_UID},mode=0700,nosuid,nodev,noexec",
+        order.limits.disk_mib
+    );
+    VolumeCreateRequest {
+        name: Some(volume_name(name)),
+        driver: Some("local".into()),
+        driver_opts: Some(HashMap::from([
+            ("type".into(), "tmpfs".into()),
+            ("device".into(), "tmpfs".into()),
+            ("o".into(), options),
+        ])),
+        labels: Some(labels(order, owner, "volume")),
+        ..Default::default()
+    }
+}
+
+/// The holder of `/out`: the worker's binary, asleep.
+pub(super) fn holder(order: &WorkOrder, owner: &Owner, name: &str, image: String) -> ContainerCreateBody {
+    let mut host = sealed_host(HOLDER_MIB << 20, 50_000_000, 8);
+    host.mounts = Some(vec![out_mount(name)]);
+    ContainerCreateBody {
+        cmd: Some(vec!["--hold".into()]),
+        image: Some(image),
+        labels: Some(labels(order, owner, "holder")),
+        host_config: Some(host),
+        ..sealed_body()
+    }
+}
+
+/// The worker.
+pub(super) fn worker(order: &WorkOrder, owner: &Owner, name: &str, image: String) -> ContainerCreateBody {
+    let limits = &order.limits;
+    let mut host = sealed_host(i64::from(limits.memory_mib) << 20, (limits.cpus * 1e9) as i64, limits.pids.into());
+    let input = Mount {
+        target: Some("/in".into()),
+        source: Some(order.in_dir.to_string_lossy().into_owned()),
+        typ: Some(MountType::BIND),
+        read_only: Some(true),
+        bind_options: Some(MountBindOptions { non_recursive: Some(true), ..Default::default() }),
+        ..Default::default()
+    };
+    host.mounts = Some(vec![input, out_mount(name)]);
+    ContainerCreateBody {
+        image: Some(image),
+        labels: Some(labels(order, owner, "worker")),
+        host_config: Some(host),
+        ..sealed_body()
+    }
+}
+
+fn sealed_body() -> ContainerCreateBody {
+    ContainerCreateBody {
+        user: Some(format!("{WORKER_UID}:{WORKER_UID}")),
+        hostname: Some("worker".into()),
+        env: Some(Vec::new()),
+        network_disabled: Some(true),
+        attach_stdin: Some(false),
+        attach_stdout: Some(false),
+        attach_stderr: Some(false),
+        open_stdin: Some(false),
+        tty: Some(false),
+        stop_timeout: Some(2),
+        ..Default::default()
+    }
+}
+
+/// No network, no capabilities, no new privileges, no swap, no writable root; bounded memory, cores, processes, log.
+fn sealed_host(memory_bytes: i64, nano_cpus: i64, pids: i64) -> HostConfig {
+    let ulimit = |name: &str, value| ResourcesUlimits { name: Some(name.into()), soft: Some(value), hard: Some(value) };
+    HostConfig {
+        network_mode: Some("none".into()),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".into()]),
+        security_opt: Some(vec!["no-new-privileges:true".into()]),
+        privileged: Some(false),
+        memory: Some(memory_bytes),
+        memory_swap: Some(memory_bytes),
+        nano_cpus: Some(nano_cpus),
+        pids_limit: Some(pids),
+        ulimits: Some(vec![ulimit("nofile", 1_024), ulimit("core", 0)]),
+        // Shared memory is charged to the container; a small one keeps libraries that want it alive.
+        shm_size: Some(1 << 20),
+        ipc_mode: Some("private".into()),
+        init: Some(true),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".into()),
+            config: Some(HashMap::from([("max-size".into(), "64k".into()), ("max-file".into(), "1".into())])),
+        }),
+        oom_score_adj: Some(500),
+        ..Default::default()
+    }
+}
+
+fn out_mount(name: &str) -> Mount {
+    Mount {
+        target: Some("/out".into()),
+        source: Some(volume_name(name)),
+        typ: Some(MountType::VOLUME),
+        read_only: Some(false),
+        // Copying the image's /out into a new volume would also copy its owner.
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn labels(order: &WorkOrder, owner: &Owner, role: &str) -> Labels {
+    [
+        (CHAIN, order.chain_id.to_string()),
+        (RENTAL, order.rental.to_string()),
+        (ATTEMPT, order.attempt.to_string()),
+        (DEADLINE, order.deadline_unix_s.to_string()),
+        (OWNER, owner.name.clone()),
+        (ROLE, role.to_owned()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
