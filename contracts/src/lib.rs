@@ -9,12 +9,14 @@
 //! - [`params`]: the presets (clocks, fee, confirmations) in one table.
 //! - [`artifacts`]: bytecode, compiled by the developer tool in `contracts/artifacts`.
 //! - [`errors`]: decodes revert data into a named, readable error.
+//! - [`deploy`]: deploys a market through a provider that the caller brings.
 //!
-//! Deliberately absent: I/O. Nothing here opens a socket or a file.
+//! Deliberately absent: I/O of its own. Nothing here opens a socket or a file.
 
 pub mod artifacts;
 pub mod bindings;
 pub mod classes;
+pub mod deploy;
 pub mod errors;
 pub mod ids;
 pub mod params;

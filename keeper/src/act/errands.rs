@@ -1,0 +1,329 @@
+//! What a keeper does off the chain: running a rental's worker, handing work over, bringing results.
+//!
+//! Every errand may be cut off at any point and run again from its start.
+
+use std::{
+    path::PathBuf,
+    time::Duration,
+};
+
+use alloy::{
+    primitives::{Address, B256, Bytes},
+    signers::{Signer, local::PrivateKeySigner},
+};
+use contracts::{
+    bindings::Start,
+    ids::AgreementId,
+    typed_data::{recover, start_digest},
+};
+use indexer::store::rows::AgreementRow;
+use tracing::{info, warn};
+
+use super::containers::{AttemptId, ContainerState, Engine, Limits, WorkOrder, layout};
+use crate::{
+    blobs::{Client, ClientAuth, ResultDocument, Store},
+    clock::now_s,
+    intake,
+    job::Job,
+    journal::{Journal, WorkResult},
+    spec::{Manifest, Receipt, result_hash, sha256},
+};
+
+/// A worker gets this much less than the rental's time, so that its result can still be submitted, seconds.
+const SUBMIT_MARGIN_S: u64 = 5;
+/// Largest result an agent brings, bytes.
+const MAX_RESULT_BYTES: u64 = 1 << 30;
+/// Exit code reported when the engine killed the worker for its memory or its time.
+const KILLED: i32 = 137;
+
+/// How an errand ended without success.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrandError {
+    /// May work the next time.
+    #[error("{0}")]
+    Retry(String),
+    /// The result does not hold: reason for a dispute.
+    #[error("{0}")]
+    Refuted(String),
+}
+
+fn retry(error: impl std::fmt::Display) -> ErrandError {
+    ErrandError::Retry(error.to_string())
+}
+
+/// What a provider needs to run workers.
+#[derive(Clone, Debug)]
+pub struct Workshop {
+    /// Runs containers.
+    pub engine: Engine,
+    /// Worker image.
+    pub image: B256,
+    /// What each worker may use.
+    pub limits: Limits,
+    /// Blobs.
+    pub store: Store,
+    /// Folder for `/in` and `/out`.
+    pub work_dir: PathBuf,
+    /// Signs receipts.
+    pub key: PrivateKeySigner,
+    /// EIP-155 id.
+    pub chain_id: u64,
+    /// Memory.
+    pub journal: Journal,
+}
+
+impl Workshop {
+    /// Runs the worker of a started rental to its end and keeps its result.
+    ///
+    /// # Errors
+    /// [`ErrandError::Retry`] when the engine or the disk failed; the worker's own failure is a result.
+    pub async fn work(&self, row: &AgreementRow, attempt: u32) -> Result<WorkResult, ErrandError> {
+        if let Some(result) = self.journal.result(row.id).map_err(retry)? {
+            return Ok(result);
+        }
+        let started = row.started.as_ref().ok_or_else(|| retry("the rental has not started"))?;
+        let files = self.store.rental(row.id).await.ok_or_else(|| retry("nothing was delivered for this rental"))?;
+        let spec = files.spec.ok_or_else(|| retry("the spec has not arrived"))?;
+        let task_id = spec.tasks.first().map(|task| task.task_id.clone()).unwrap_or_default();
+        let deadline_unix_s = started.end_time_s.saturating_sub(SUBMIT_MARGIN_S).max(started.time_s + 1);
+        // An attempt that went wrong is taken away before the next one starts.
+        for earlier in 1..attempt {
+            self.engine.remove(self.attempt(row.id, earlier)).await.map_err(retry)?;
+        }
+        let order = WorkOrder {
+            chain_id: self.chain_id,
+            rental: row.id,
+            attempt,
+            image: self.image,
+            in_dir: self.work_dir.join(format!("{}-in", row.id)),
+            out_dir: self.work_dir.join(format!("{}-out", row.id)),
+            limits: self.limits.clone(),
+            deadline_unix_s,
+        };
+        let store = self.store.clone();
+        layout::write_inputs(&order.in_dir, row.id, row.spec_hash, &spec, |hash| store.blob_path(hash)).map_err(retry)?;
+        let began = self.engine.start(&order).await.map_err(retry)?;
+        info!(rental = %row.id, container = %began.name, adopted = began.adopted, "worker runs");
+        let (code, seconds) = self.finish(&order).await?;
+        self.engine.collect(&order).await.map_err(retry)?;
+        let result = self.keep(row, &task_id, &order, code, seconds).await?;
+        self.engine.remove(order.id()).await.map_err(retry)?;
+        self.clear(&order);
+        Ok(result)
+    }
+
+    fn attempt(&self, rental: AgreementId, attempt: u32) -> AttemptId {
+        AttemptId { chain_id: self.chain_id, rental, attempt }
+    }
+
+    /// Waits for the worker, and ends it at its deadline. Gives its exit code and the seconds it ran, rounded up.
+    async fn finish(&self, order: &WorkOrder) -> Result<(i32, u64), ErrandError> {
+        let left_s = order.deadline_unix_s.saturating_sub(now_s());
+        let mut state = self.engine.wait(order.id(), Duration::from_secs(left_s)).await.map_err(retry)?;
+        if let ContainerState::Running { .. } = state {
+            warn!(rental = %order.rental, "the worker's time is over; it is ended");
+            self.engine.stop(order.id()).await.map_err(retry)?;
+            state = self.engine.state(order.id()).await.map_err(retry)?;
+        }
+        match state {
+            ContainerState::Exited { code, oom_killed, started_unix_s, finished_unix_s } => {
+                let code = if oom_killed { KILLED } else { code };
+                Ok((code, finished_unix_s.saturating_sub(started_unix_s).max(1)))
+            }
+            ContainerState::Running { .. } => Err(retry("the worker could not be ended; the engine is asked again")),
+            ContainerState::Missing => Err(retry("the worker's container is gone")),
+        }
+    }
+
+    /// Signs the receipt, publishes the outputs, journals the result.
+    async fn keep(
+        &self,
+        row: &AgreementRow,
+        task_id: &str,
+        order: &WorkOrder,
+        code: i32,
+        seconds: u64,
+    ) -> Result<WorkResult, ErrandError> {
+        let disk_bytes = u64::from(order.limits.disk_mib) << 20;
+        let (manifest, manifest_bytes) = match layout::read_outputs(&order.out_dir, disk_bytes) {
+            Ok(outputs) => (outputs.manifest, outputs.manifest_bytes),
+            // A worker that was killed, or broke, leaves no manifest: its result is an empty one and its exit code.
+            Err(error) => {
+                let tail = self.engine.stderr_tail(order.id()).await.unwrap_or_default();
+                warn!(rental = %row.id, code, %error, stderr = %tail, "the worker left no usable result");
+                let manifest =
+                    Manifest { version: 1, task_id: task_id.into(), spec_sha256: row.spec_hash, files: Vec::new() };
+                let bytes = serde_json::to_vec(&manifest).map_err(retry)?;
+                (manifest, bytes)
+            }
+        };
+        // A worker without a manifest that says it succeeded did not succeed.
+        let exit_code = if manifest.files.is_empty() && code == 0 { KILLED } else { code };
+        let manifest_sha256 = sha256(&manifest_bytes);
+        let receipt = Receipt {
+            rental: row.id,
+            task_id: task_id.into(),
+            spec_hash: row.spec_hash,
+            manifest_sha256,
+            exit_code,
+            result_hash: result_hash(row.id, row.spec_hash, manifest_sha256, exit_code),
+            seconds,
+            sequence: 0,
+        };
+        let signature = self.key.sign_hash(&receipt.digest()).await.map_err(retry)?.as_bytes().to_vec();
+        let signature = Bytes::from(signature);
+        let document = ResultDocument {
+            exit_code,
+            manifest: String::from_utf8(manifest_bytes).map_err(retry)?,
+            receipt: receipt.clone(),
+            receipt_signature: signature.clone(),
+        };
+        self.store.publish_result(row.id, document, &order.out_dir).await.map_err(retry)?;
+        let result = WorkResult { receipt, signature, manifest };
+        self.journal.keep_result(row.id, &result).map_err(retry)?;
+        Ok(result)
+    }
+
+    fn clear(&self, order: &WorkOrder) {
+        for dir in [&order.in_dir, &order.out_dir] {
+            if let Err(error) = std::fs::remove_dir_all(dir)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                warn!(dir = %dir.display(), %error, "a work folder stays behind");
+            }
+        }
+    }
+}
+
+/// What an agent needs to deal with providers.
+#[derive(Clone, Debug)]
+pub struct Courier {
+    /// Signs requests and countersigns starts.
+    pub key: PrivateKeySigner,
+    /// EIP-155 id.
+    pub chain_id: u64,
+    /// AIPowerRental.
+    pub market: Address,
+    /// Whether providers may be on private addresses.
+    pub allow_private: bool,
+    /// Folder of the stored inputs.
+    pub jobs_dir: PathBuf,
+}
+
+/// What an agent brought home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// How the worker ended.
+    pub exit_code: i32,
+    /// Paths relative to the job's folder, with their hashes.
+    pub files: Vec<(String, B256)>,
+    /// The worker's own words when it failed.
+    pub message: Option<String>,
+}
+
+impl Courier {
+    /// Pushes spec and inputs, then countersigns the start: the provider holds the work before anything is owed.
+    ///
+    /// # Errors
+    /// [`ErrandError::Retry`] when the provider cannot be reached or refuses.
+    pub async fn deliver(&self, row: &AgreementRow, endpoint: &str, job: &Job) -> Result<(), ErrandError> {
+        let matched = row.matched.as_ref().ok_or_else(|| retry("the bid is not matched"))?;
+        let client = self.connect(endpoint).await?;
+        let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
+        let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
+        client.push(row.id, &job.spec.to_bytes(), &job.spec, blob).await.map_err(retry)?;
+        let start = Start {
+            agreementId: row.id.into(),
+            offerId: matched.offer_id,
+            provider: matched.provider,
+            specHash: row.spec_hash,
+            deadline: alloy::primitives::aliases::U40::from(matched.start_deadline_s),
+        };
+        let digest = start_digest(&start, self.chain_id, self.market);
+        let signature = self.key.sign_hash(&digest).await.map_err(retry)?;
+        client.countersign(row.id, &Bytes::from(signature.as_bytes().to_vec())).await.map_err(retry)
+    }
+
+    /// Brings a submitted result and checks it against what the provider put on chain.
+    ///
+    /// # Errors
+    /// [`ErrandError::Refuted`] when what is served contradicts what was submitted.
+    pub async fn fetch(
+        &self,
+        row: &AgreementRow,
+        endpoint: &str,
+        signers: &[Address],
+        job: &Job,
+    ) -> Result<Brought, ErrandError> {
+        let submitted = row.submitted.as_ref().ok_or_else(|| retry("no result was submitted"))?;
+        let client = self.connect(endpoint).await?;
+        let document = client.result(row.id, row.spec_hash).await.map_err(retry)?;
+        let manifest = check(&document, row, submitted.result_hash, submitted.receipt_root, signers)?;
+        let folder = job.out_dir.clone();
+        let paths = client.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await.map_err(retry)?;
+        let files = manifest
+            .files
+            .iter()
+            .zip(&paths)
+            .map(|(file, path)| (path.strip_prefix(&folder).unwrap_or(path).display().to_string(), file.sha256))
+            .collect();
+        Ok(Brought { exit_code: document.exit_code, files, message: worker_message(&folder, document.exit_code) })
+    }
+
+    async fn connect(&self, endpoint: &str) -> Result<Client, ErrandError> {
+        let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
+        Client::connect(endpoint, self.allow_private, auth).await.map_err(retry)
+    }
+}
+
+/// Everything that the submitted hashes bind must agree.
+fn check(
+    document: &ResultDocument,
+    row: &AgreementRow,
+    submitted_hash: B256,
+    submitted_root: B256,
+    signers: &[Address],
+) -> Result<Manifest, ErrandError> {
+    let refute = |what: &str| Err(ErrandError::Refuted(format!("rental {}: {what}", row.id)));
+    let receipt = &document.receipt;
+    let manifest_sha256 = sha256(document.manifest.as_bytes());
+    if receipt.digest() != submitted_root {
+        return refute("the receipt is not the one whose hash was submitted");
+    }
+    if receipt.rental != row.id || receipt.spec_hash != row.spec_hash {
+        return refute("the receipt is for other work");
+    }
+    if receipt.manifest_sha256 != manifest_sha256 || receipt.exit_code != document.exit_code {
+        return refute("the manifest or exit code is not the receipt's");
+    }
+    if result_hash(row.id, row.spec_hash, manifest_sha256, document.exit_code) != submitted_hash {
+        return refute("the result is not the one whose hash was submitted");
+    }
+    let signer = recover(&receipt.digest(), &document.receipt_signature);
+    if !signer.is_some_and(|signer| signers.contains(&signer)) {
+        return refute("the receipt is not signed by the provider or its operators");
+    }
+    let manifest: Manifest = match serde_json::from_str(&document.manifest) {
+        Ok(manifest) => manifest,
+        Err(error) => return refute(&format!("the manifest does not parse: {error}")),
+    };
+    if manifest.spec_sha256 != row.spec_hash {
+        return refute("the manifest is for another spec");
+    }
+    Ok(manifest)
+}
+
+/// The message a worker left in `error.json`.
+fn worker_message(folder: &std::path::Path, exit_code: i32) -> Option<String> {
+    if exit_code == 0 {
+        return None;
+    }
+    let told = std::fs::read(folder.join("error.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+        .and_then(|body| body["message"].as_str().map(str::to_owned));
+    Some(told.unwrap_or_else(|| match exit_code {
+        KILLED => "the worker was ended: out of memory or out of time; raise --max-duration or split the input".into(),
+        code => format!("the worker ended with code {code}"),
+    }))
+}

@@ -1,0 +1,120 @@
+//! What the journal says of each intent, held in memory for the loop: which may be planned now, which are over.
+
+use std::collections::HashMap;
+
+use crate::{
+    event::Intent,
+    journal::{Record, State},
+};
+
+/// Longest pause between two attempts at the same intent, seconds.
+const MAX_BACKOFF_S: u64 = 60;
+/// An effect on chain is in the index once it is this many blocks past the transaction's.
+const VISIBLE_AFTER_BLOCKS: u64 = 2;
+/// Work off the chain that is still wanted after its success is repeated after so long, seconds.
+const REPEAT_AFTER_S: u64 = 10;
+/// Opens the error of a fetched result that does not hold; such a fetch is not repeated.
+pub const REFUTED: &str = "refuted: ";
+
+#[derive(Clone, Debug)]
+struct Entry {
+    attempt: u32,
+    at_s: u64,
+    on_chain: bool,
+    state: State,
+}
+
+/// See the module's head.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    entries: HashMap<String, Entry>,
+}
+
+impl Ledger {
+    /// From the journal's records.
+    pub fn new(records: impl IntoIterator<Item = (String, Record)>) -> Self {
+        let mut ledger = Self::default();
+        for (key, record) in records {
+            ledger.note(key, &record);
+        }
+        ledger
+    }
+
+    /// Takes over a record as it is now.
+    pub fn note(&mut self, key: String, record: &Record) {
+        let entry = Entry {
+            attempt: record.attempt,
+            at_s: record.at_s,
+            on_chain: record.intent.on_chain(),
+            state: record.state.clone(),
+        };
+        self.entries.insert(key, entry);
+    }
+
+    /// Whether `intent` may be planned when the index is at block `head` and the clock at `now_s`.
+    pub fn may_plan(&self, intent: &Intent, head: u64, now_s: u64) -> bool {
+        let Some(entry) = self.entries.get(&intent.key()) else { return true };
+        match &entry.state {
+            State::Planned | State::Signed { .. } => false,
+            State::Done { block, .. } if entry.on_chain => head >= block + VISIBLE_AFTER_BLOCKS,
+            State::Done { .. } => now_s >= entry.at_s + REPEAT_AFTER_S,
+            State::Failed { .. } => now_s >= entry.at_s + backoff_s(entry.attempt),
+        }
+    }
+
+    /// Whether the intent of `key` took effect.
+    pub fn is_done(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Done { .. }))
+    }
+
+    /// Unix seconds of the last change of `key`.
+    pub fn changed_at_s(&self, key: &str) -> Option<u64> {
+        self.entries.get(key).map(|entry| entry.at_s)
+    }
+
+    /// Error of the last attempt of `key`, if it failed.
+    pub fn error(&self, key: &str) -> Option<&str> {
+        match &self.entries.get(key)?.state {
+            State::Failed { error } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn backoff_s(attempt: u32) -> u64 {
+    2u64.saturating_pow(attempt.min(16)).min(MAX_BACKOFF_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::ids::AgreementId;
+
+    use super::*;
+
+    fn ledger(state: State) -> (Ledger, Intent) {
+        let intent = Intent::Advance { rental: AgreementId::default() };
+        let record = Record { intent: intent.clone(), why: String::new(), attempt: 1, at_s: 100, state };
+        (Ledger::new([(intent.key(), record)]), intent)
+    }
+
+    #[test]
+    fn what_is_under_way_is_left_alone() {
+        let (ledger, intent) = ledger(State::Planned);
+        assert!(!ledger.may_plan(&intent, u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn an_effect_is_awaited_before_it_is_wanted_again() {
+        let (ledger, intent) = ledger(State::Done { block: 10, gas_wei: 0 });
+        assert!(!ledger.may_plan(&intent, 11, u64::MAX));
+        assert!(ledger.may_plan(&intent, 12, 0));
+    }
+
+    #[test]
+    fn failures_are_repeated_more_and_more_slowly() {
+        let (ledger, intent) = ledger(State::Failed { error: String::new() });
+        assert!(!ledger.may_plan(&intent, 0, 101));
+        assert!(ledger.may_plan(&intent, 0, 102));
+        assert_eq!((backoff_s(3), backoff_s(40)), (8, MAX_BACKOFF_S));
+    }
+}

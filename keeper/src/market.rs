@@ -1,0 +1,173 @@
+//! What the keeper sees of the market: one consistent snapshot of the index, cut down to what its roles decide on.
+
+use std::collections::{BTreeMap, HashMap};
+
+use alloy::primitives::{Address, B256};
+use contracts::{
+    classes::HardwareClass,
+    ids::{AgreementId, BookId},
+    units::Amount,
+};
+use indexer::{
+    Head, IndexError, Snapshot,
+    store::rows::{AgreementRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
+};
+
+/// Newest agreements of a wallet or provider that are looked at.
+const AGREEMENTS_SEEN: usize = 2_000;
+/// Open offers looked at per class.
+const OFFERS_SEEN: usize = 1_000;
+/// Recent matches that make a price history.
+const RECENT_PRICES: usize = 32;
+
+/// The market as of one block.
+#[derive(Clone, Debug)]
+pub struct MarketView {
+    /// The block.
+    pub head: Head,
+    /// For the agent's role.
+    pub agent: Option<AgentView>,
+    /// For the provider's role.
+    pub provider: Option<ProviderView>,
+}
+
+/// What an agent decides on.
+#[derive(Clone, Debug, Default)]
+pub struct AgentView {
+    /// Its wallet, once the index knows it.
+    pub wallet: Option<WalletRow>,
+    /// Its session key, once authorised.
+    pub key: Option<KeyRow>,
+    /// The wallet's newest agreements.
+    pub agreements: Vec<AgreementRow>,
+    /// Firm books by class and bucket.
+    pub books: BTreeMap<(u8, u8), BookView>,
+    /// Where providers of its rentals serve blobs.
+    pub endpoints: HashMap<Address, String>,
+}
+
+/// One book as a bidder sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BookView {
+    /// Price of tick 0, per second × 1e18.
+    pub base_price: u128,
+    /// Lowest reserve of an offer with a free slot.
+    pub free_floor: Option<u8>,
+    /// Lowest reserve of any open offer.
+    pub floor: Option<u8>,
+    /// Best waiting tick.
+    pub best_waiting: Option<u8>,
+    /// Waiting bids.
+    pub depth: u64,
+    /// Recent winning ticks, newest first.
+    pub recent: Vec<u8>,
+}
+
+/// What a provider decides on.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderView {
+    /// Its own row, once registered.
+    pub row: Option<ProviderRow>,
+    /// Its active offers.
+    pub offers: Vec<OfferRow>,
+    /// Its rentals that can still change.
+    pub rentals: Vec<AgreementRow>,
+    /// Best bid of every book of its class, and when it expires.
+    pub heads: Vec<(BookId, AgreementId)>,
+    /// Earnings not yet pulled.
+    pub credit: Amount,
+    /// Price of tick 0 of its class.
+    pub base_price: Option<u128>,
+}
+
+/// Whose view it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Viewer {
+    /// Wallet and session key of the agent.
+    pub agent: Option<(Address, Address)>,
+    /// Provider and its class.
+    pub provider: Option<(Address, HardwareClass)>,
+}
+
+impl MarketView {
+    /// Reads the view; `None` while the index is empty.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn read(snapshot: &Snapshot, viewer: Viewer) -> Result<Option<Self>, IndexError> {
+        let Some(head) = snapshot.head() else { return Ok(None) };
+        let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, head.timestamp, wallet, key)).transpose()?;
+        let provider = viewer.provider.map(|(address, class)| ProviderView::read(snapshot, address, class)).transpose()?;
+        Ok(Some(Self { head, agent, provider }))
+    }
+}
+
+impl AgentView {
+    fn read(snapshot: &Snapshot, now_s: u64, wallet: Address, key: Address) -> Result<Self, IndexError> {
+        let agreements = snapshot.agreements_by_wallet(wallet, false, AGREEMENTS_SEEN)?;
+        let mut endpoints = HashMap::new();
+        for provider in agreements.iter().filter(|row| row.is_live() || row.status == Status::Settled).filter_map(|row| row.provider()) {
+            if !endpoints.contains_key(&provider)
+                && let Some(row) = snapshot.provider(provider)?
+            {
+                endpoints.insert(provider, row.endpoint);
+            }
+        }
+        let mut books = BTreeMap::new();
+        for class in HardwareClass::ALL {
+            for bucket in 0..4 {
+                let book = BookId { class: class.number(), bucket, preemptible: false };
+                if let Some(view) = BookView::read(snapshot, now_s, book)? {
+                    books.insert((book.class, bucket), view);
+                }
+            }
+        }
+        Ok(Self { wallet: snapshot.wallet(wallet)?, key: snapshot.key(wallet, key)?, agreements, books, endpoints })
+    }
+
+    /// The newest agreements with this spec, oldest first.
+    pub fn of_spec(&self, spec_hash: B256) -> Vec<&AgreementRow> {
+        let mut found: Vec<_> = self.agreements.iter().filter(|row| row.spec_hash == spec_hash).collect();
+        found.sort_by_key(|row| (row.placed_block, row.id));
+        found
+    }
+}
+
+impl BookView {
+    fn read(snapshot: &Snapshot, now_s: u64, book: BookId) -> Result<Option<Self>, IndexError> {
+        let Some(base_price) = snapshot.class_base(book.class)? else { return Ok(None) };
+        let offers = snapshot.open_offers(book.class, now_s, OFFERS_SEEN)?;
+        let serving = || offers.iter().filter(|offer| offer.book_mask >> book.bits() & 1 == 1);
+        let waiting = snapshot.book(book)?;
+        Ok(Some(Self {
+            base_price,
+            free_floor: serving().filter(|offer| offer.used < offer.slots).map(|offer| offer.reserve_tick).min(),
+            floor: serving().map(|offer| offer.reserve_tick).min(),
+            best_waiting: waiting.best_tick(),
+            depth: waiting.live,
+            recent: snapshot
+                .recent_clearing(book.class, Some(book.bucket), RECENT_PRICES)?
+                .iter()
+                .map(|clearing| clearing.tick)
+                .collect(),
+        }))
+    }
+}
+
+impl ProviderView {
+    fn read(snapshot: &Snapshot, address: Address, class: HardwareClass) -> Result<Self, IndexError> {
+        let mut heads = Vec::new();
+        for bits in 0..contracts::ids::BOOKS_PER_CLASS {
+            let book = BookId { class: class.number(), bucket: bits >> 1, preemptible: bits & 1 == 1 };
+            heads.extend(snapshot.open_bids(book, 1)?.first().map(|bid| (book, bid.id)));
+        }
+        Ok(Self {
+            row: snapshot.provider(address)?,
+            offers: snapshot.offers_by_provider(address, true, OFFERS_SEEN)?,
+            rentals: snapshot.agreements_by_provider(address, true, AGREEMENTS_SEEN)?,
+            heads,
+            credit: snapshot.credit(address)?,
+            base_price: snapshot.class_base(class.number())?,
+        })
+    }
+}

@@ -1,0 +1,273 @@
+//! The agent's role: bids for jobs, hands work to providers, brings results, disputes what does not hold.
+
+use contracts::{
+    classes::HardwareClass,
+    ids::{AgreementId, BookId},
+    params::Params,
+    price,
+    units::Amount,
+};
+use indexer::store::rows::{AgreementRow, Status};
+
+use super::{Wish, act};
+use crate::{
+    config::StrategyConfig,
+    event::Intent,
+    job::{Job, JobState, Priority},
+    ledger::{Ledger, REFUTED},
+    market::{AgentView, BookView},
+    spec::sha256,
+    strategy::{Decision, Situation},
+};
+
+/// Most bids for one job: each failed rental costs the agent little, but not nothing.
+const MAX_BIDS: usize = 12;
+/// A bid rests this long, then it is priced anew, seconds.
+const BID_LIFETIME_S: u64 = 60;
+/// An agent moves a rental on when its provider has not done so for this long, seconds.
+const COURTESY_S: u64 = 3;
+
+/// What the role looks at besides the market.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// Jobs that are not over, and those whose rentals are not.
+    pub jobs: &'a [Job],
+    /// What is under way.
+    pub ledger: &'a Ledger,
+    /// Pricing.
+    pub strategy: &'a StrategyConfig,
+    /// The market's clocks.
+    pub params: Params,
+    /// Time of the newest block.
+    pub chain_s: u64,
+    /// No new bids while set.
+    pub paused: bool,
+}
+
+/// What the agent wants now.
+pub fn wishes(view: &AgentView, desk: &Desk<'_>) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    for row in view.agreements.iter().filter(|row| row.is_live()) {
+        tend(view, desk, row, &mut wishes);
+    }
+    for job in desk.jobs.iter().filter(|job| job.state == JobState::Active) {
+        pursue(view, desk, job, &mut wishes);
+    }
+    wishes
+}
+
+/// Moves one live agreement of the wallet on.
+fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<Wish>) {
+    let rental = row.id;
+    let job = desk.jobs.iter().find(|job| job.spec_hash == row.spec_hash);
+    let due = |at_s: u64| desk.chain_s >= at_s;
+    let mut say = |text: String| wishes.extend(job.map(|job| Wish::Say { job: job.id, text }));
+    match row.status {
+        Status::Open if due(row.expiry_s) => wishes.push(act(Intent::Advance { rental }, "the bid expired")),
+        Status::Open => say(format!("bid {rental} waits at tick {}", rental.tick())),
+        Status::Confirmed => {
+            let Some(matched) = &row.matched else { return };
+            if due(matched.start_deadline_s + COURTESY_S) {
+                wishes.push(act(Intent::Advance { rental }, "nobody started it in time"));
+            } else if let Some(job) = job
+                && view.endpoints.get(&matched.provider).is_some_and(|endpoint| !endpoint.is_empty())
+            {
+                say(format!("rental {rental} confirmed by provider {}", matched.provider));
+                wishes.push(act(Intent::Deliver { rental, job: job.id }, "the provider needs the work"));
+            }
+        }
+        Status::Running => {
+            let Some(started) = &row.started else { return };
+            say(format!("rental {rental} runs"));
+            if due(started.end_time_s + desk.params.submit_grace_s + COURTESY_S) {
+                wishes.push(act(Intent::Advance { rental }, "no result came"));
+            }
+        }
+        Status::Submitted => {
+            let Some(submitted) = &row.submitted else { return };
+            let fetch = Intent::Fetch { rental, job: job.map(|job| job.id).unwrap_or_default() };
+            let refuted = desk.ledger.error(&fetch.key()).and_then(|error| error.strip_prefix(REFUTED));
+            match (job, refuted) {
+                (_, Some(reason)) if !due(submitted.challenge_end_s) => {
+                    let intent = Intent::Dispute { rental, reason_hash: sha256(reason.as_bytes()) };
+                    wishes.push(act(intent, format!("the result does not hold: {reason}")));
+                }
+                (Some(job), None) if job.state == JobState::Active => {
+                    wishes.push(act(fetch, "a result was submitted"));
+                }
+                _ => {}
+            }
+            if due(submitted.challenge_end_s + COURTESY_S) {
+                wishes.push(act(Intent::Advance { rental }, "the challenge window is over"));
+            }
+        }
+        Status::Disputed => {
+            if row.dispute.as_ref().is_some_and(|dispute| due(dispute.timeout_s + COURTESY_S)) {
+                wishes.push(act(Intent::Advance { rental }, "the arbiter was silent"));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Bids for a job that has no live agreement, or ends it.
+fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job, wishes: &mut Vec<Wish>) {
+    let agreements = view.of_spec(job.spec_hash);
+    if agreements.iter().any(|row| row.is_live()) {
+        return;
+    }
+    let paid = agreements.iter().rev().find(|row| row.status == Status::Settled);
+    if let Some(row) = paid {
+        return collect_late(desk, job, row.id, wishes);
+    }
+    let fail = |reason: String| Wish::End { job: job.id, state: JobState::Failed { reason } };
+    if agreements.len() >= MAX_BIDS {
+        wishes.push(fail(format!("{MAX_BIDS} bids brought no result; look at `keeper journal` for what went wrong")));
+        return;
+    }
+    if desk.chain_s >= job.deadline_s {
+        let reason = "no rental was won before the deadline; raise --max-price or --priority, or try another --class";
+        wishes.push(fail(reason.into()));
+        return;
+    }
+    if desk.paused {
+        wishes.push(Wish::Say { job: job.id, text: "bidding is paused; `keeper resume` goes on".into() });
+        return;
+    }
+    match bid(view, desk, job, agreements.len() as u32) {
+        Ok((intent, why)) => {
+            if let Some(error) = desk.ledger.error(&intent.key()) {
+                wishes.push(Wish::Say { job: job.id, text: format!("the last bid did not go through: {error}") });
+            }
+            wishes.push(act(intent, why));
+        }
+        Err(NoBid::Wait(text)) => wishes.push(Wish::Say { job: job.id, text }),
+        Err(NoBid::Never(reason)) => wishes.push(fail(reason)),
+    }
+}
+
+/// The rental was paid before its result was here: the data plane serves it for a grace period.
+fn collect_late(desk: &Desk<'_>, job: &Job, rental: AgreementId, wishes: &mut Vec<Wish>) {
+    let fetch = Intent::Fetch { rental, job: job.id };
+    if let Some(reason) = desk.ledger.error(&fetch.key()).and_then(|error| error.strip_prefix(REFUTED)) {
+        let reason = format!("rental {rental} was settled with a result that does not hold: {reason}");
+        wishes.push(Wish::End { job: job.id, state: JobState::Failed { reason } });
+    } else if desk.chain_s >= job.deadline_s {
+        let reason = format!("rental {rental} was settled, but its result could not be brought in time");
+        wishes.push(Wish::End { job: job.id, state: JobState::Failed { reason } });
+    } else {
+        wishes.push(act(fetch, "the rental is settled, its result is not here yet"));
+    }
+}
+
+enum NoBid {
+    Wait(String),
+    Never(String),
+}
+
+fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(Intent, String), NoBid> {
+    let wallet = view.wallet.as_ref().ok_or_else(|| NoBid::Wait("the index does not know the wallet yet".into()))?;
+    let key = view.key.as_ref().ok_or_else(|| NoBid::Wait("the wallet has not authorised this session key".into()))?;
+    if wallet.paused {
+        return Err(NoBid::Wait("the wallet is paused by its owner".into()));
+    }
+    let (class, book) = choose(view, job)?;
+    let allowed = key.max_ticks.byte(usize::from(class.number()));
+    let max_tick = max_tick(job, class, book).map(|tick| tick.min(allowed)).ok_or_else(|| {
+        NoBid::Never(format!("the highest price is below the lowest tick of {class}; raise --max-price"))
+    })?;
+    let situation = Situation {
+        free_floor: book.free_floor,
+        floor: book.floor,
+        best_waiting: book.best_waiting,
+        depth: book.depth,
+        recent: book.recent.clone(),
+        max_tick,
+        elapsed: elapsed(job, desk.chain_s),
+    };
+    let StrategyConfig::PatientBook(strategy) = desk.strategy;
+    let (tick, why) = match strategy.decide(&situation) {
+        Decision::Bid { tick, why } => (tick, why),
+        Decision::Wait { why } => return Err(NoBid::Wait(why)),
+    };
+    let escrow = price::price_at(book.base_price, tick)
+        .and_then(|price| price::escrow_of(price, job.max_duration_s))
+        .map(Amount)
+        .ok_or_else(|| NoBid::Never(format!("tick {tick} of {class} is beyond what the market can hold")))?;
+    within_limits(escrow, wallet, key)?;
+    let lifetime_s = BID_LIFETIME_S.max(desk.params.min_bid_lifetime_s + desk.params.block_time_s * 5);
+    let intent = Intent::Bid {
+        job: job.id,
+        attempt,
+        class: class.number(),
+        tick,
+        max_duration_s: job.max_duration_s,
+        expiry: desk.chain_s + lifetime_s,
+        spec_hash: job.spec_hash,
+    };
+    Ok((intent, format!("{class}: {why}, escrow {escrow}")))
+}
+
+/// A limit that no bid can meet will not change by waiting: the job ends and says what to raise.
+fn within_limits(
+    escrow: Amount,
+    wallet: &indexer::store::rows::WalletRow,
+    key: &indexer::store::rows::KeyRow,
+) -> Result<(), NoBid> {
+    let limits = [
+        ("the wallet's daily limit", wallet.daily),
+        ("the wallet's limit per bid", wallet.per_bid),
+        ("the session key's daily limit", key.daily),
+        ("the session key's limit per bid", key.per_bid),
+    ];
+    for (name, limit) in limits {
+        if escrow > limit {
+            let text = format!("{name} is {limit}, but the cheapest bid needs {escrow}; the owner can raise it");
+            return Err(NoBid::Never(text));
+        }
+    }
+    Ok(())
+}
+
+/// The class asked for, or the one that suits the priority: the fastest with a free slot when it is pressing, the
+/// cheapest for its speed otherwise.
+fn choose<'a>(view: &'a AgentView, job: &Job) -> Result<(HardwareClass, &'a BookView), NoBid> {
+    let bucket = BookId::for_duration(1, job.max_duration_s, false)
+        .ok_or_else(|| NoBid::Never(format!("{} s is no rental: use 1 s to 24 h", job.max_duration_s)))?
+        .bucket;
+    let book = |class: HardwareClass| view.books.get(&(class.number(), bucket)).map(|book| (class, book));
+    if let Some(class) = job.class {
+        return book(class).ok_or_else(|| NoBid::Never(format!("the market has no class {class}")));
+    }
+    let affordable = |(class, book): &(HardwareClass, &BookView)| {
+        book.floor.is_some_and(|floor| max_tick(job, *class, book).is_some_and(|max| floor <= max))
+    };
+    let open: Vec<_> = HardwareClass::ALL.into_iter().filter_map(book).filter(affordable).collect();
+    let pressing = matches!(job.priority, Priority::Urgent | Priority::Critical | Priority::High);
+    let cost = |class: HardwareClass, book: &BookView| {
+        let tick = book.best_waiting.max(book.floor).unwrap_or_default();
+        price::price_at(book.base_price, tick).map_or(f64::MAX, |price| price as f64) / class.relative_speed()
+    };
+    let best = if pressing {
+        open.into_iter().max_by(|(a, left), (b, right)| {
+            (left.free_floor.is_some(), a.number()).cmp(&(right.free_floor.is_some(), b.number()))
+        })
+    } else {
+        open.into_iter().min_by(|(a, left), (b, right)| cost(*a, left).total_cmp(&cost(*b, right)))
+    };
+    best.ok_or_else(|| NoBid::Wait("no open offer is within the highest price".into()))
+}
+
+/// Highest tick that the user's price, or the priority's share of the reference price, allows.
+fn max_tick(job: &Job, class: HardwareClass, book: &BookView) -> Option<u8> {
+    let by_priority = || class.reference_per_hour() * u128::from(job.priority.price_cap_percent()) / 100;
+    let per_hour = job.max_price_per_hour.map_or_else(by_priority, |price| price.0);
+    let per_second = per_hour.checked_mul(price::PRICE_SCALE)? / 3_600;
+    price::tick_at_most(book.base_price, per_second)
+}
+
+/// Share of the job's patience that is used up.
+fn elapsed(job: &Job, chain_s: u64) -> f64 {
+    let total_s = job.deadline_s.saturating_sub(job.created_s).max(1);
+    chain_s.saturating_sub(job.created_s) as f64 / total_s as f64
+}

@@ -1,0 +1,192 @@
+//! The provider's role: keeps an offer listed, takes the best bids, runs and submits their work, collects the pay.
+
+use std::collections::HashMap;
+
+use alloy::primitives::{Address, B256, Bytes};
+use contracts::{
+    classes::HardwareClass,
+    ids::{AgreementId, BUCKET_MAX_S, BookId},
+    params::Params,
+    price,
+    units::Amount,
+};
+use indexer::store::rows::{AgreementRow, OfferRow, Status};
+
+use super::{Wish, act};
+use crate::{event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView};
+
+/// Offers are listed for so long and listed again when less than a tenth is left, seconds.
+const OFFER_LIFETIME_S: u64 = 30 * 86_400;
+
+/// What has arrived for a rental over the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Spec and all inputs are here.
+    pub complete: bool,
+    /// The agent's countersignature, once here.
+    pub countersignature: Option<Bytes>,
+}
+
+/// What the role looks at besides the market.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// The provider's address.
+    pub address: Address,
+    /// Class sold.
+    pub class: HardwareClass,
+    /// Rentals at once.
+    pub slots: u16,
+    /// Lowest price, per hour.
+    pub reserve_per_hour: Amount,
+    /// Longest rental, seconds.
+    pub max_duration_s: u64,
+    /// Whether pre-emptible work is taken.
+    pub preemptible: bool,
+    /// Where blobs are served.
+    pub endpoint: &'a str,
+    /// Worker image.
+    pub image: B256,
+    /// Credit above which earnings are pulled even while rentals run.
+    pub withdraw_above: Amount,
+    /// Arrivals over the data plane.
+    pub deliveries: &'a HashMap<AgreementId, Delivery>,
+    /// What workers made.
+    pub results: &'a HashMap<AgreementId, WorkResult>,
+    /// What is under way.
+    pub ledger: &'a Ledger,
+    /// The market's clocks.
+    pub params: Params,
+    /// Number of the newest block.
+    pub head: u64,
+    /// Time of the newest block.
+    pub chain_s: u64,
+    /// Take nothing new while set.
+    pub paused: bool,
+}
+
+/// What the provider wants now.
+pub fn wishes(view: &ProviderView, desk: &Desk<'_>) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    for row in &view.rentals {
+        wishes.extend(tend(desk, row));
+    }
+    if !desk.paused {
+        wishes.extend(list(view, desk));
+        wishes.extend(take(view, desk));
+    }
+    let idle = view.rentals.is_empty();
+    if view.credit > Amount::ZERO && (idle || (desk.withdraw_above > Amount::ZERO && view.credit > desk.withdraw_above)) {
+        wishes.push(act(Intent::Withdraw { to: desk.address }, format!("{} earned", view.credit)));
+    }
+    wishes
+}
+
+/// Moves one live rental on.
+fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
+    let rental = row.id;
+    let due = |at_s: u64| desk.chain_s >= at_s;
+    match row.status {
+        Status::Confirmed => {
+            let deadline_s = row.matched.as_ref()?.start_deadline_s;
+            if due(deadline_s + 1) {
+                return Some(act(Intent::Advance { rental }, "the start deadline is over"));
+            }
+            let delivery = desk.deliveries.get(&rental)?;
+            let countersignature = delivery.countersignature.clone().filter(|_| delivery.complete)?;
+            Some(act(Intent::Start { rental, image: desk.image, countersignature }, "work and countersignature are here"))
+        }
+        Status::Running => {
+            let started = row.started.as_ref()?;
+            if let Some(result) = desk.results.get(&rental) {
+                let receipt = &result.receipt;
+                let seconds = receipt.seconds.min(desk.chain_s.saturating_sub(started.time_s));
+                let intent = Intent::Submit {
+                    rental,
+                    seconds,
+                    result_hash: receipt.result_hash,
+                    receipt_root: receipt.digest(),
+                };
+                return Some(act(intent, "the worker is done"));
+            }
+            if due(started.end_time_s + desk.params.submit_grace_s + 1) {
+                return Some(act(Intent::Advance { rental }, "the time to submit is over"));
+            }
+            // A start that a reorganisation takes back must not have set work going.
+            let deep = desk.head >= started.block + desk.params.confirmations;
+            deep.then(|| act(Intent::Work { rental }, format!("started {} blocks ago", desk.head - started.block)))
+        }
+        Status::Submitted => {
+            let end_s = row.submitted.as_ref()?.challenge_end_s;
+            due(end_s + 1).then(|| act(Intent::Advance { rental }, "the challenge window is over"))
+        }
+        Status::Disputed => {
+            let end_s = row.dispute.as_ref()?.timeout_s;
+            due(end_s + 1).then(|| act(Intent::Advance { rental }, "the arbiter was silent"))
+        }
+        _ => None,
+    }
+}
+
+/// Keeps the provider registered and an offer listed.
+fn list(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
+    if view.row.as_ref().is_none_or(|row| row.endpoint != desk.endpoint) {
+        let intent = Intent::RegisterProvider { endpoint: desk.endpoint.to_owned() };
+        return Some(act(intent, "agents must find the data plane"));
+    }
+    if current_offer(view, desk).is_some() {
+        return None;
+    }
+    let reserve_tick = reserve_tick(view, desk)?;
+    let price = price::price_at(view.base_price?, reserve_tick)?;
+    let bond = Amount(price::escrow_of(price, u32::try_from(desk.params.bond_s).ok()?)?);
+    let total = Amount(bond.0.checked_mul(u128::from(desk.slots))?);
+    let post = Intent::PostOffer {
+        class: desk.class.number(),
+        book_mask: book_mask(desk),
+        slots: desk.slots,
+        reserve_tick,
+        bond_per_slot: bond,
+        valid_until: desk.chain_s + OFFER_LIFETIME_S,
+    };
+    let approve = Intent::ApproveBond { amount: total };
+    // The allowance is used up by each listing, so every listing after the first needs its own.
+    let approved_at = desk.ledger.is_done(&approve.key()).then(|| desk.ledger.changed_at_s(&approve.key())).flatten();
+    let listed_at = desk.ledger.changed_at_s(&post.key());
+    if approved_at.is_some_and(|approved| listed_at.is_none_or(|listed| approved > listed)) {
+        return Some(act(post, format!("{} slots of {}", desk.slots, desk.class)));
+    }
+    Some(act(approve, format!("bonds of {total} for {} slots", desk.slots)))
+}
+
+/// Takes the dearest bid that a free slot serves.
+fn take(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
+    let offer = current_offer(view, desk).filter(|offer| offer.used < offer.slots)?;
+    let (book, bid) = view
+        .heads
+        .iter()
+        .filter(|(book, bid)| offer.book_mask >> book.bits() & 1 == 1 && bid.tick() >= offer.reserve_tick)
+        .max_by_key(|(book, bid)| (bid.tick(), !book.preemptible))?;
+    let intent =
+        Intent::Match { offer: offer.id, book: book.to_u16(), min_tick: offer.reserve_tick, expected: *bid };
+    Some(act(intent, format!("best bid of {book} is at tick {}", bid.tick())))
+}
+
+fn current_offer<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> Option<&'a OfferRow> {
+    let fresh = desk.chain_s + OFFER_LIFETIME_S / 10;
+    view.offers.iter().find(|offer| offer.class == desk.class.number() && offer.is_open_at(fresh))
+}
+
+/// Lowest tick at or above the reserve price.
+fn reserve_tick(view: &ProviderView, desk: &Desk<'_>) -> Option<u8> {
+    let wanted = desk.reserve_per_hour.0.checked_mul(price::PRICE_SCALE)? / 3_600;
+    (0..=u8::MAX).find(|tick| price::price_at(view.base_price.unwrap_or_default(), *tick).is_some_and(|at| at >= wanted))
+}
+
+/// All buckets up to the longest rental; firm, and pre-emptible if taken.
+fn book_mask(desk: &Desk<'_>) -> u8 {
+    let books = (0..4u8).flat_map(|bucket| [false, true].map(|preemptible| BookId { class: 1, bucket, preemptible }));
+    let longest_s = |bucket: u8| u64::from(BUCKET_MAX_S[usize::from(bucket)]);
+    books
+        .filter(|book| longest_s(book.bucket) <= desk.max_duration_s && (desk.preemptible || !book.preemptible))
+        .fold(0, |mask, book| mask | 1 << book.bits())
+}
