@@ -118,6 +118,8 @@ interface IAIPowerRental {
     error WrongTokenAmount(uint256 expected, uint256 received);
     error EndpointTooLong(uint256 length, uint256 max);
     error InsufficientGas(uint256 available, uint256 required);
+    error LengthMismatch();
+    error InvalidTiming();
 
     // --- demand ---
 

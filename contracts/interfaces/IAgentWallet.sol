@@ -64,6 +64,8 @@ interface IAgentWallet {
     error LimitTooLarge(uint96 limit, uint96 max);
     error InvalidPolicy();
     error NotReconcilable(uint96 bidId);
+    error NotFactory(address caller);
+    error UnsupportedDecimals(uint8 decimals);
 
     /// @notice Called once by the factory in the transaction that creates the clone. `agent` zero authorises no key.
     function initialize(address owner_, WalletLimits calldata limits, address agent, KeyPolicy calldata policy) external;

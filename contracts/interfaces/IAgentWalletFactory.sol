@@ -10,6 +10,7 @@ interface IAgentWalletFactory {
     event AgentRegistered(address indexed wallet, address indexed owner, address indexed agent, bytes32 salt);
 
     error ZeroOwner();
+    error MarketMismatch(address market);
 
     /// @notice Creates a wallet. Anyone may send it: the address commits to all arguments.
     function createWallet(

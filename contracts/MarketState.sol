@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {NoncesKeyed} from "@openzeppelin/contracts/utils/NoncesKeyed.sol";
+import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
+import {Agreement, Bid, Level, Offer, Start, Status, Template, Timing} from "./interfaces/Types.sol";
+import {Books} from "./libraries/Books.sol";
+import {Head} from "./libraries/Heads.sol";
+import {Ids} from "./libraries/Ids.sol";
+import {Price} from "./libraries/Price.sol";
+import {TypedData} from "./libraries/TypedData.sol";
+
+/// @title MarketState
+/// @notice Storage, immutables, administration and plain views of the market.
+abstract contract MarketState is
+    IAIPowerRental,
+    EIP712,
+    NoncesKeyed,
+    ReentrancyGuardTransient,
+    Ownable2Step,
+    Pausable
+{
+    using Books for Books.Book;
+
+    /// @dev Slot C of an agreement, written first when it is matched.
+    struct Rental {
+        uint64 offerId;
+        uint40 startOrBillable;
+        uint40 deadline;
+        uint96 paid;
+    }
+
+    struct Record {
+        Head head;
+        bytes32 evidence;
+        Rental rental;
+    }
+
+    /// @dev An offer is closed when `validUntil` is zero. The first slot is all that matching reads.
+    struct Listing {
+        address provider;
+        uint8 cls;
+        uint8 bookMask;
+        uint8 reserveTick;
+        uint16 slots;
+        uint16 used;
+        uint40 validUntil;
+        uint96 bondPerSlot;
+    }
+
+    /// @dev Where burned tokens are credited; nobody can withdraw them.
+    address internal constant BURNED = 0x000000000000000000000000000000000000dEaD;
+    uint16 internal constant MAX_FEE_BPS = 1000;
+    uint256 internal constant MAX_ENDPOINT_LENGTH = 256;
+    uint40 internal constant MAX_BID_LIFETIME = 7 days;
+    /// @dev No clock may exceed this, so that every agreement reaches its end within 30 days of its expiry.
+    uint40 internal constant MAX_CLOCK = 7 days;
+    /// @dev Below this base, neighbouring ticks could round to one price.
+    uint128 internal constant MIN_BASE_PRICE = 100;
+
+    address public immutable override token;
+    address public immutable override factory;
+
+    uint40 internal immutable START_DEADLINE;
+    uint40 internal immutable SUBMIT_GRACE;
+    uint40 internal immutable CHALLENGE_WINDOW;
+    uint40 internal immutable DISPUTE_TIMEOUT;
+    uint40 internal immutable MIN_BID_LIFETIME;
+    uint40 internal immutable MIN_BILLED;
+    uint40 internal immutable CHECKPOINT;
+    uint40 internal immutable BOND_SECONDS;
+
+    /// @dev Shares a slot with Pausable's flag, which every bid reads too: keep Pausable the last base.
+    uint16 internal _feeBps;
+    address internal _treasury;
+    address internal _arbiter;
+    uint64 internal _lastOfferId;
+    address internal _pauser;
+
+    mapping(uint8 cls => uint128) internal _bases;
+    mapping(uint16 templateId => uint32 classMask) internal _templates;
+    mapping(uint16 book => Books.Book) internal _books;
+    mapping(uint96 agreementId => Record) internal _records;
+    mapping(uint64 offerId => Listing) internal _listings;
+    mapping(address account => uint96) internal _credits;
+    mapping(address provider => bool) internal _providers;
+    mapping(address provider => mapping(address operator => bool)) internal _operators;
+
+    constructor(
+        address token_,
+        address factory_,
+        address admin,
+        address treasury_,
+        address arbiter_,
+        address pauser_,
+        uint16 feeBps_,
+        Timing memory timing_
+    ) EIP712("AIPowerRental", "1") Ownable(admin) {
+        if (token_ == address(0) || factory_ == address(0)) revert ZeroAddress();
+        if (
+            timing_.startDeadline == 0 || timing_.startDeadline > MAX_CLOCK || timing_.submitGrace > MAX_CLOCK
+                || timing_.challengeWindow == 0 || timing_.challengeWindow > MAX_CLOCK || timing_.disputeTimeout == 0
+                || timing_.disputeTimeout > MAX_CLOCK || timing_.minBidLifetime > MAX_BID_LIFETIME
+                || timing_.minBilled == 0 || timing_.minBilled > 600 || timing_.checkpoint == 0
+                || timing_.checkpoint > Ids.MAX_DURATION || timing_.bondSeconds > MAX_CLOCK
+        ) revert InvalidTiming();
+        token = token_;
+        factory = factory_;
+        START_DEADLINE = timing_.startDeadline;
+        SUBMIT_GRACE = timing_.submitGrace;
+        CHALLENGE_WINDOW = timing_.challengeWindow;
+        DISPUTE_TIMEOUT = timing_.disputeTimeout;
+        MIN_BID_LIFETIME = timing_.minBidLifetime;
+        MIN_BILLED = timing_.minBilled;
+        CHECKPOINT = timing_.checkpoint;
+        BOND_SECONDS = timing_.bondSeconds;
+        _setConfig(feeBps_, treasury_, arbiter_, pauser_);
+    }
+
+    // --- admin ---
+
+    /// @inheritdoc IAIPowerRental
+    function addClass(uint8 cls, uint128 basePrice) external onlyOwner {
+        if (cls == 0 || cls > Ids.MAX_CLASS || basePrice < MIN_BASE_PRICE) revert InvalidClass(cls);
+        if (_bases[cls] != 0) revert ClassExists(cls);
+        // The dearest escrow must fit its type, else bids at high ticks would fail late.
+        Price.cost(Price.ofTick(basePrice, type(uint8).max), Ids.MAX_DURATION);
+        _bases[cls] = basePrice;
+        emit ClassAdded(cls, basePrice);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function addTemplate(uint16 templateId, uint32 classMask, Template calldata template) external onlyOwner {
+        if (classMask == 0) revert InvalidClass(0);
+        if (_templates[templateId] != 0) revert TemplateExists(templateId);
+        _templates[templateId] = classMask;
+        emit TemplateAdded(templateId, classMask, template);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function setConfig(uint16 feeBps, address treasury, address arbiter, address pauser) external onlyOwner {
+        _setConfig(feeBps, treasury, arbiter, pauser);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function pause() external {
+        _checkPauser();
+        _pause();
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function unpause() external {
+        _checkPauser();
+        _unpause();
+    }
+
+    // --- views ---
+
+    /// @inheritdoc IAIPowerRental
+    function timing() external view returns (Timing memory) {
+        return Timing(
+            START_DEADLINE,
+            SUBMIT_GRACE,
+            CHALLENGE_WINDOW,
+            DISPUTE_TIMEOUT,
+            MIN_BID_LIFETIME,
+            MIN_BILLED,
+            CHECKPOINT,
+            BOND_SECONDS
+        );
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function config() external view returns (uint16 feeBps, address treasury, address arbiter, address pauser) {
+        return (_feeBps, _treasury, _arbiter, _pauser);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function classBase(uint8 cls) external view returns (uint128) {
+        return _bases[cls];
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function priceOf(uint8 cls, uint8 tick) external view returns (uint128) {
+        return _price(cls, tick);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function escrowOf(uint8 cls, uint8 tick, uint24 maxDuration) external view returns (uint96) {
+        return Price.cost(_price(cls, tick), maxDuration);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function agreement(uint96 agreementId) external view returns (Agreement memory) {
+        Record storage record = _records[agreementId];
+        Head head = record.head;
+        Rental memory rental = record.rental;
+        return Agreement({
+            id: agreementId,
+            wallet: head.wallet(),
+            maxDuration: head.maxDuration(),
+            expiry: head.expiry(),
+            feeBps: head.feeBps(),
+            status: head.status(),
+            flags: head.flags(),
+            evidence: record.evidence,
+            offerId: rental.offerId,
+            startOrBillable: rental.startOrBillable,
+            deadline: rental.deadline,
+            paid: rental.paid
+        });
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function offer(uint64 offerId) external view returns (Offer memory) {
+        Listing memory listing = _listings[offerId];
+        return Offer({
+            provider: listing.provider,
+            cls: listing.cls,
+            bookMask: listing.bookMask,
+            reserveTick: listing.reserveTick,
+            slots: listing.slots,
+            used: listing.used,
+            validUntil: listing.validUntil,
+            bondPerSlot: listing.bondPerSlot,
+            active: listing.validUntil != 0
+        });
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function level(uint16 book, uint8 tick) external view returns (Level memory) {
+        return _books[book].levels[tick];
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function bitmap(uint16 book) external view returns (uint256) {
+        return _books[book].bitmap;
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function creditOf(address account) external view returns (uint96) {
+        return _credits[account];
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function isProvider(address provider) external view returns (bool) {
+        return _providers[provider];
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function isOperator(address provider, address operator) external view returns (bool) {
+        return _operators[provider][operator];
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function nonces(address wallet, uint192 key)
+        public
+        view
+        override(IAIPowerRental, NoncesKeyed)
+        returns (uint256)
+    {
+        return NoncesKeyed.nonces(wallet, key);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function bidDigest(Bid memory bid) external view returns (bytes32) {
+        return _hashTypedDataV4(TypedData.hash(bid));
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function startDigest(uint96 agreementId) external view returns (bytes32) {
+        Head head = _records[agreementId].head;
+        if (!head.isIn(Status.Confirmed)) revert WrongStatus(agreementId, head.status());
+        return _startDigest(agreementId);
+    }
+
+    // --- internals ---
+
+    function _startDigest(uint96 id) internal view returns (bytes32) {
+        Record storage record = _records[id];
+        uint64 offerId = record.rental.offerId;
+        return _hashTypedDataV4(
+            TypedData.hash(
+                Start(id, offerId, _listings[offerId].provider, record.evidence, record.rental.deadline)
+            )
+        );
+    }
+
+    function _price(uint8 cls, uint8 tick) internal view returns (uint128) {
+        uint128 base = _bases[cls];
+        if (base == 0) revert ClassUnknown(cls);
+        return Price.ofTick(base, tick);
+    }
+
+    /// @dev Token units for `duration` seconds at the price in the id.
+    function _cost(uint96 id, uint256 duration) internal view returns (uint96) {
+        return Price.cost(_price(Ids.cls(id), Ids.tick(id)), duration);
+    }
+
+    function _now() internal view returns (uint40) {
+        return uint40(block.timestamp);
+    }
+
+    function _in(uint40 delay) internal view returns (uint40) {
+        return _now() + delay;
+    }
+
+    function _setConfig(uint16 feeBps, address treasury, address arbiter, address pauser) private {
+        if (feeBps > MAX_FEE_BPS) revert FeeTooHigh(feeBps, MAX_FEE_BPS);
+        if (treasury == address(0) || arbiter == address(0) || pauser == address(0)) revert ZeroAddress();
+        _feeBps = feeBps;
+        _treasury = treasury;
+        _arbiter = arbiter;
+        _pauser = pauser;
+        emit ConfigUpdated(feeBps, treasury, arbiter, pauser);
+    }
+
+    function _checkPauser() private view {
+        if (msg.sender != _pauser && msg.sender != owner()) revert NotPauser(msg.sender);
+    }
+}

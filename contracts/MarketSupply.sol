@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {MarketDemand} from "./MarketDemand.sol";
+import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
+import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
+import {RemovalReason, Status} from "./interfaces/Types.sol";
+import {Books} from "./libraries/Books.sol";
+import {Head, Heads} from "./libraries/Heads.sol";
+import {Ids} from "./libraries/Ids.sol";
+import {Price} from "./libraries/Price.sol";
+
+/// @title MarketSupply
+/// @notice What providers do: register, offer, match, start, submit, give way.
+abstract contract MarketSupply is MarketDemand {
+    using Books for Books.Book;
+    using SafeERC20 for IERC20;
+
+    /// @dev Dead bids that one call steps over; the rest is for `prune` or the next call.
+    uint256 internal constant MAX_DEAD = 8;
+
+    /// @dev What a match looks for; `expectedId` zero takes any head.
+    struct Search {
+        uint64 offerId;
+        address provider;
+        uint16 book;
+        uint8 minTick;
+        uint16 free;
+        uint96 expectedId;
+    }
+
+    // --- providers and offers ---
+
+    /// @inheritdoc IAIPowerRental
+    function registerProvider(string calldata endpoint) external {
+        if (bytes(endpoint).length > MAX_ENDPOINT_LENGTH) {
+            revert EndpointTooLong(bytes(endpoint).length, MAX_ENDPOINT_LENGTH);
+        }
+        if (!_providers[msg.sender]) {
+            _providers[msg.sender] = true;
+            emit ProviderAuthorized(msg.sender);
+        }
+        emit EndpointUpdated(msg.sender, endpoint);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function setOperator(address operator, bool allowed) external {
+        if (!_providers[msg.sender]) revert NotProvider(msg.sender);
+        _operators[msg.sender][operator] = allowed;
+        emit OperatorUpdated(msg.sender, operator, allowed);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function postOffer(
+        uint8 cls,
+        uint8 bookMask,
+        uint16 slots,
+        uint8 reserveTick,
+        uint96 bondPerSlot,
+        uint40 validUntil
+    ) external nonReentrant whenNotPaused returns (uint64 offerId) {
+        if (!_providers[msg.sender]) revert NotProvider(msg.sender);
+        if (bookMask == 0 || slots == 0 || validUntil <= _now()) revert InvalidOffer();
+        _checkBond(cls, reserveTick, bondPerSlot);
+        offerId = ++_lastOfferId;
+        _listings[offerId] = Listing(msg.sender, cls, bookMask, reserveTick, slots, 0, validUntil, bondPerSlot);
+        emit OfferPosted(offerId, msg.sender, cls, bookMask, slots, reserveTick, bondPerSlot, validUntil);
+
+        uint96 bonds = SafeCast.toUint96(uint256(slots) * bondPerSlot);
+        uint96 due = bonds - _useCredit(msg.sender, bonds);
+        if (due == 0) return offerId;
+        uint256 before = _balance();
+        IERC20(token).safeTransferFrom(msg.sender, address(this), due);
+        _checkReceived(before, due);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function updateOffer(uint64 offerId, uint8 reserveTick, uint40 validUntil) external {
+        Listing storage listing = _operated(offerId);
+        if (listing.validUntil == 0) revert OfferInactive(offerId);
+        if (validUntil <= _now()) revert InvalidOffer();
+        _checkBond(listing.cls, reserveTick, listing.bondPerSlot);
+        listing.reserveTick = reserveTick;
+        listing.validUntil = validUntil;
+        _emitUpdate(offerId, 0);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function closeOffer(uint64 offerId) external nonReentrant {
+        Listing storage listing = _operated(offerId);
+        if (listing.validUntil == 0) revert OfferInactive(offerId);
+        uint16 used = listing.used;
+        uint96 bonds = SafeCast.toUint96(uint256(listing.slots - used) * listing.bondPerSlot);
+        listing.validUntil = 0;
+        listing.slots = used;
+        _addCredit(listing.provider, bonds);
+        _emitUpdate(offerId, bonds);
+    }
+
+    // --- matching ---
+
+    /// @inheritdoc IAIPowerRental
+    function matchBest(uint64 offerId, uint16 book, uint8 minTick, uint96 expectedId)
+        external
+        nonReentrant
+        whenNotPaused
+        returns (uint96 agreementId)
+    {
+        Search memory search = _search(offerId, book, minTick);
+        search.expectedId = expectedId;
+        agreementId = _match(search);
+        if (agreementId != 0) _listings[offerId].used += 1;
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function matchBestBatch(uint64 offerId, uint16 book, uint8 minTick, uint256 count)
+        external
+        nonReentrant
+        whenNotPaused
+        returns (uint96[] memory ids)
+    {
+        Search memory search = _search(offerId, book, minTick);
+        if (count > search.free) count = search.free;
+        ids = new uint96[](count);
+        uint256 found;
+        while (found < count) {
+            uint96 id = _match(search);
+            if (id == 0) break;
+            ids[found++] = id;
+        }
+        _listings[offerId].used += uint16(found);
+        assembly ("memory-safe") {
+            // Shorten the array to what was found.
+            mstore(ids, found)
+        }
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function bestBid(uint16 book, uint8 minTick) external view returns (uint96 agreementId) {
+        Books.Book storage self = _books[book];
+        uint256 ticks = self.bitmap;
+        uint256 dead;
+        while (true) {
+            (bool found, uint8 tick) = Books.best(ticks, minTick);
+            if (!found) return 0;
+            uint64 tail = self.levels[tick].tail;
+            for (uint64 sequence = self.levels[tick].head; sequence < tail; ++sequence) {
+                agreementId = Ids.make(book, tick, sequence);
+                Head head = _records[agreementId].head;
+                if (head.isIn(Status.Open) && _now() < head.expiry()) return agreementId;
+                if (dead++ == MAX_DEAD) return 0;
+            }
+            ticks &= ~(1 << tick);
+        }
+    }
+
+    // --- work ---
+
+    /// @inheritdoc IAIPowerRental
+    function start(uint96 agreementId, bytes32 imageDigest, bytes calldata countersignature) external nonReentrant {
+        (bool valid, address signer) = _start(agreementId, imageDigest, countersignature);
+        if (!valid) revert InvalidStartSignature(agreementId, signer);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function startBatch(uint96[] calldata ids, bytes32 imageDigest, bytes[] calldata countersignatures)
+        external
+        nonReentrant
+    {
+        if (ids.length != countersignatures.length) revert LengthMismatch();
+        for (uint256 i; i < ids.length; ++i) {
+            if (_isTimely(ids[i], Status.Confirmed)) _start(ids[i], imageDigest, countersignatures[i]);
+        }
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function decline(uint96 agreementId) external nonReentrant {
+        (, Rental memory rental) = _supplied(agreementId, Status.Confirmed);
+        // Half of what silence costs, so that saying no is the better choice.
+        Outcome memory outcome;
+        outcome.status = Status.Cancelled;
+        outcome.slash = (_noShow(agreementId, rental.offerId) + 1) / 2;
+        emit AgreementDeclined(agreementId, outcome.slash);
+        _close(agreementId, outcome);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function submit(uint96 agreementId, uint40 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot)
+        external
+        nonReentrant
+    {
+        _submit(agreementId, claimedSeconds, resultHash, receiptRoot);
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function submitBatch(
+        uint96[] calldata ids,
+        uint40[] calldata claimedSeconds,
+        bytes32[] calldata resultHashes,
+        bytes32[] calldata receiptRoots
+    ) external nonReentrant {
+        if (
+            ids.length != claimedSeconds.length || ids.length != resultHashes.length
+                || ids.length != receiptRoots.length
+        ) revert LengthMismatch();
+        for (uint256 i; i < ids.length; ++i) {
+            if (_isTimely(ids[i], Status.Running)) {
+                _submit(ids[i], claimedSeconds[i], resultHashes[i], receiptRoots[i]);
+            }
+        }
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function preempt(uint96 agreementId, bytes32 resultHash, bytes32 receiptRoot) external nonReentrant {
+        (Head head, Rental memory rental) = _supplied(agreementId, Status.Running);
+        if (!Ids.isPreemptible(agreementId)) revert NotPreemptible(agreementId);
+        uint40 elapsed = _now() - rental.startOrBillable;
+        if (elapsed > head.maxDuration()) elapsed = head.maxDuration();
+        rental.startOrBillable = elapsed - elapsed % CHECKPOINT;
+        _deliver(agreementId, head.withFlags(Heads.PREEMPTED), rental, resultHash, receiptRoot);
+    }
+
+    // --- internals ---
+
+    function _checkBond(uint8 cls, uint8 reserveTick, uint96 bondPerSlot) private view {
+        uint96 minimum = Price.cost(_price(cls, reserveTick), BOND_SECONDS);
+        if (bondPerSlot < minimum) revert BondTooSmall(bondPerSlot, minimum);
+    }
+
+    function _checkOperator(uint64 offerId, address provider) private view {
+        if (msg.sender != provider && !_operators[provider][msg.sender]) revert NotOperator(offerId, msg.sender);
+    }
+
+    function _operated(uint64 offerId) private view returns (Listing storage listing) {
+        listing = _listings[offerId];
+        if (listing.provider == address(0)) revert OfferUnknown(offerId);
+        _checkOperator(offerId, listing.provider);
+    }
+
+    /// @dev Caller must sell for the agreement's provider; status and deadline as in `_timely`.
+    function _supplied(uint96 id, Status expected) private view returns (Head head, Rental memory rental) {
+        head = _records[id].head;
+        uint64 offerId = _records[id].rental.offerId;
+        if (offerId != 0) _checkOperator(offerId, _listings[offerId].provider);
+        rental = _timely(id, head, expected);
+    }
+
+    /// @dev Whether nobody has moved the agreement on since a batch was built.
+    function _isTimely(uint96 id, Status expected) private view returns (bool) {
+        return _records[id].head.isIn(expected) && _now() < _records[id].rental.deadline;
+    }
+
+    function _search(uint64 offerId, uint16 book, uint8 minTick) private view returns (Search memory search) {
+        Listing storage listing = _operated(offerId);
+        uint8 reserveTick = listing.reserveTick;
+        search.offerId = offerId;
+        search.provider = listing.provider;
+        search.book = book;
+        search.minTick = minTick > reserveTick ? minTick : reserveTick;
+        search.free = listing.slots - listing.used;
+        if (listing.validUntil <= _now()) revert OfferInactive(offerId);
+        if (search.free == 0) revert OfferFull(offerId);
+        if (book >> 8 != listing.cls || uint256(listing.bookMask) >> (book & 0xff) & 1 == 0) {
+            revert BookNotServed(offerId, book);
+        }
+    }
+
+    /// @dev Returns zero instead of reverting, so that what was pruned on the way stays pruned.
+    function _match(Search memory search) private returns (uint96 id) {
+        Books.Book storage self = _books[search.book];
+        for (uint256 dead;; ++dead) {
+            (bool found, uint8 tick) = Books.best(self.bitmap, search.minTick);
+            if (!found) return 0;
+            id = Ids.make(search.book, tick, self.levels[tick].head);
+            Head head = _records[id].head;
+            bool open = head.isIn(Status.Open);
+            if (open && _now() < head.expiry()) {
+                if (search.expectedId != 0 && search.expectedId != id) return 0;
+                self.pop(tick);
+                uint40 deadline = _in(START_DEADLINE);
+                _records[id].head = head.withStatus(Status.Confirmed);
+                _records[id].rental = Rental(search.offerId, 0, deadline, 0);
+                emit AgreementCreated(id, search.offerId, search.provider, _price(Ids.cls(id), tick), deadline);
+                return id;
+            }
+            if (dead == MAX_DEAD) return 0;
+            if (open) {
+                self.pop(tick);
+                _remove(id, head, RemovalReason.Expired);
+            } else {
+                self.skip(tick);
+            }
+        }
+    }
+
+    /// @dev Whether the countersignature is valid; if so the rental runs.
+    function _start(uint96 id, bytes32 imageDigest, bytes calldata countersignature)
+        private
+        returns (bool, address)
+    {
+        (Head head, Rental memory rental) = _supplied(id, Status.Confirmed);
+        (address signer, ECDSA.RecoverError err,) =
+            ECDSA.tryRecoverCalldata(_startDigest(id), countersignature);
+        if (
+            err != ECDSA.RecoverError.NoError
+                || !IAgentWallet(head.wallet()).mayStart(id, signer, _listings[rental.offerId].provider)
+        ) return (false, signer);
+        uint40 endTime = _in(head.maxDuration());
+        _records[id].head = head.withStatus(Status.Running);
+        rental.startOrBillable = _now();
+        rental.deadline = endTime + SUBMIT_GRACE;
+        _records[id].rental = rental;
+        emit AgreementStarted(id, _now(), endTime, imageDigest);
+        return (true, signer);
+    }
+
+    function _submit(uint96 id, uint40 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot) private {
+        (Head head, Rental memory rental) = _supplied(id, Status.Running);
+        uint40 elapsed = _now() - rental.startOrBillable;
+        if (claimedSeconds > elapsed) revert ClaimTooLong(id, claimedSeconds, elapsed);
+        rental.startOrBillable = _billable(claimedSeconds, head.maxDuration());
+        _deliver(id, head, rental, resultHash, receiptRoot);
+    }
+
+    /// @param rental With the seconds to bill already in it.
+    function _deliver(uint96 id, Head head, Rental memory rental, bytes32 resultHash, bytes32 receiptRoot) private {
+        Record storage record = _records[id];
+        rental.deadline = _in(CHALLENGE_WINDOW);
+        record.head = head.withStatus(Status.Submitted).withFlags(receiptRoot != 0 ? Heads.HAS_RECEIPTS : 0);
+        record.evidence = keccak256(abi.encode(record.evidence, resultHash, receiptRoot));
+        record.rental = rental;
+        emit PerformanceSubmitted(
+            id, rental.startOrBillable, resultHash, receiptRoot, rental.deadline, head.has(Heads.PREEMPTED)
+        );
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Status} from "../interfaces/Types.sol";
+
+/// @notice The first storage slot of an agreement.
+/// @dev From the lowest bit: wallet 160, maxDuration 20, expiry 36, lifetime 20, feeBps 12, status 4, flags 4.
+/// `lifetime` is expiry minus the time of placing, which a plain struct would have no room for.
+type Head is uint256;
+
+using Heads for Head global;
+
+/// @notice Packs and reads `Head`.
+library Heads {
+    uint8 internal constant HAS_RECEIPTS = 1;
+    uint8 internal constant PREEMPTED = 2;
+    uint8 internal constant DEPOSIT_FORFEITED = 4;
+
+    /// @notice The head of an open bid. Callers keep every value within its bits.
+    function open(address wallet_, uint24 maxDuration_, uint40 expiry_, uint40 placedAt_, uint16 feeBps_)
+        internal
+        pure
+        returns (Head)
+    {
+        return Head.wrap(
+            uint256(uint160(wallet_)) | uint256(maxDuration_) << 160 | uint256(expiry_) << 180
+                | uint256(expiry_ - placedAt_) << 216 | uint256(feeBps_) << 236 | uint256(uint8(Status.Open)) << 248
+        );
+    }
+
+    function wallet(Head self) internal pure returns (address) {
+        return address(uint160(Head.unwrap(self)));
+    }
+
+    function maxDuration(Head self) internal pure returns (uint24) {
+        return uint24(Head.unwrap(self) >> 160 & 0xfffff);
+    }
+
+    function expiry(Head self) internal pure returns (uint40) {
+        return uint40(Head.unwrap(self) >> 180 & 0xfffffffff);
+    }
+
+    function placedAt(Head self) internal pure returns (uint40) {
+        return expiry(self) - uint40(Head.unwrap(self) >> 216 & 0xfffff);
+    }
+
+    function feeBps(Head self) internal pure returns (uint16) {
+        return uint16(Head.unwrap(self) >> 236 & 0xfff);
+    }
+
+    function status(Head self) internal pure returns (Status) {
+        return Status(uint8(Head.unwrap(self) >> 248 & 0xf));
+    }
+
+    /// @dev Cheaper than comparing `status`, which checks the enum's range.
+    function isIn(Head self, Status status_) internal pure returns (bool) {
+        return Head.unwrap(self) >> 248 & 0xf == uint8(status_);
+    }
+
+    function flags(Head self) internal pure returns (uint8) {
+        return uint8(Head.unwrap(self) >> 252);
+    }
+
+    function has(Head self, uint8 flag) internal pure returns (bool) {
+        return flags(self) & flag != 0;
+    }
+
+    function withStatus(Head self, Status status_) internal pure returns (Head) {
+        return Head.wrap(Head.unwrap(self) & ~(uint256(0xf) << 248) | uint256(uint8(status_)) << 248);
+    }
+
+    function withFlags(Head self, uint8 flags_) internal pure returns (Head) {
+        return Head.wrap(Head.unwrap(self) | uint256(flags_) << 252);
+    }
+}
