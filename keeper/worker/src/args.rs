@@ -8,10 +8,11 @@ use crate::failure::Failure;
 pub(crate) const HELP: &str = "\
 Does one task of a rental: text_processing, image_processing or data_analysis.
 
-Usage: worker [--in DIR] [--out DIR]
+Usage: worker [--in DIR] [--out DIR] | worker --hold
 
   --in DIR     folder with task.json and blobs/<sha256> (default /in)
   --out DIR    folder for the results and manifest.json (default /out)
+  --hold       do nothing until killed: a container that keeps /out mounted
   --help       this text
   --version    the version
 
@@ -30,6 +31,7 @@ pub(crate) struct Args {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Work(Args),
+    Hold,
     Help,
     Version,
 }
@@ -46,6 +48,7 @@ impl Args {
             let target = match argument.to_str() {
                 Some("--in") => &mut args.input,
                 Some("--out") => &mut args.output,
+                Some("--hold") => return Ok(Command::Hold),
                 Some("--help" | "-h") => return Ok(Command::Help),
                 Some("--version" | "-V") => return Ok(Command::Version),
                 _ => {
@@ -86,6 +89,7 @@ mod tests {
         check(&[], Ok(work("/in", "/out")));
         check(&["--out", "b", "--in", "a"], Ok(work("a", "b")));
         check(&["--in", "a", "--help"], Ok(Command::Help));
+        check(&["--hold"], Ok(Command::Hold));
         check(&["--in"], Err("--in needs a folder"));
         check(&["--out", ""], Err("--out needs a folder"));
         check(&["--inn", "a"], Err("\"--inn\""));

@@ -41,6 +41,10 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stdout(), "worker {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        // Until a signal comes. Parking may end by itself, so once is not enough.
+        Ok(Command::Hold) => loop {
+            std::thread::park();
+        },
         Ok(Command::Work(args)) => run(&args),
         Err(failure) => {
             say(&failure.to_string());
