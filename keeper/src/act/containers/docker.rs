@@ -35,6 +35,9 @@ use super::{
     tail_text,
 };
 
+/// How long the engine may take to finish what a keeper that is dead by now has asked for.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// Longest silence of the engine in the middle of an answer.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -133,11 +136,14 @@ impl DockerEngine {
         let _guard = self.starting.enter(order.rental)?;
         self.refuse_second_attempt(order).await?;
         let name = self.owner.container(order.id());
+        let worker = sealed::worker(order, &self.owner, &name, image_name(order.image));
         let known = match self.inspect(&name).await? {
             Some(found) => found,
             None => {
-                self.create(order, &name).await?;
-                self.inspect(&name).await?.ok_or_else(|| EngineError::NotFound { name: name.clone() })?
+                let volume = sealed::volume(order, &self.owner, &name);
+                let made = self.docker.create_volume(volume).await;
+                made.map_err(failed("create volume", &sealed::volume_name(&name)))?;
+                self.created(order, &name, worker).await?
             }
         };
         self.check_owner(&name, &known)?;
@@ -191,15 +197,18 @@ impl DockerEngine {
     pub(super) async fn collect(&self, order: &WorkOrder) -> Result<(), EngineError> {
         let name = self.owner.container(order.id());
         let worker = self.inspect(&name).await?.ok_or_else(|| EngineError::NotFound { name: name.clone() })?;
-        let ContainerState::Exited { finished_unix_s, .. } = state_of(&worker) else {
-            return Err(match state_of(&worker) {
-                ContainerState::Running { .. } => EngineError::StillRunning { name },
-                _ => EngineError::NotFound { name },
-            });
-        };
+        match state_of(&worker) {
+            ContainerState::Missing => return Err(EngineError::NotFound { name }),
+            ContainerState::Running { .. } => return Err(EngineError::StillRunning { name }),
+            ContainerState::Exited { .. } => {}
+        }
         let holder = sealed::holder_name(&name);
+        let times = |found: &ContainerInspectResponse| found.state.clone().map(|state| (state.started_at, state.finished_at));
+        let finished = times(&worker).and_then(|(_, at)| unix_time(at.as_deref()?));
         let held = self.inspect(&holder).await?.is_some_and(|found| {
-            matches!(state_of(&found), ContainerState::Running { started_unix_s } if started_unix_s <= finished_unix_s)
+            // One that was started again after the work was done holds an empty volume.
+            let started = times(&found).and_then(|(at, _)| unix_time(at.as_deref()?));
+            status(&found) == Status::RUNNING && started.is_some() && started <= finished
         });
         if !held {
             return Err(EngineError::OutputsLost { name });
@@ -262,16 +271,24 @@ impl DockerEngine {
 
     pub(super) async fn remove(&self, id: AttemptId) -> Result<(), EngineError> {
         let name = self.owner.container(id);
-        for container in [name.clone(), sealed::holder_name(&name)] {
-            let options = || RemoveContainerOptions { force: true, ..Default::default() };
-            self.until_gone("remove container", &container, || {
-                self.docker.remove_container(&container, Some(options()))
-            })
-            .await?;
+        let (holder, volume) = (sealed::holder_name(&name), sealed::volume_name(&name));
+        let until = Instant::now() + SETTLE;
+        loop {
+            let mut refusal = None;
+            for container in [&name, &holder] {
+                let options = RemoveContainerOptions { force: true, ..Default::default() };
+                let removed = self.docker.remove_container(container, Some(options)).await;
+                refusal = refusal.or(refused(removed).map_err(failed("remove container", container))?);
+            }
+            let removed = self.docker.remove_volume(&volume, Some(RemoveVolumeOptions { force: true })).await;
+            refusal = refusal.or(refused(removed).map_err(failed("remove volume", &volume))?);
+            // A removal under way, or a container that was being made and is there only now, takes another round.
+            match refusal {
+                None => return Ok(()),
+                Some(error) if Instant::now() >= until => return Err(failed("remove", &name)(error)),
+                Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
         }
-        let volume = sealed::volume_name(&name);
-        let options = || RemoveVolumeOptions { force: true };
-        self.until_gone("remove volume", &volume, || self.docker.remove_volume(&volume, Some(options()))).await
     }
 
     pub(super) async fn list(&self, chain_id: Option<u64>) -> Result<Vec<Found>, EngineError> {
@@ -313,17 +330,10 @@ impl DockerEngine {
             })
     }
 
-    async fn create(&self, order: &WorkOrder, name: &str) -> Result<(), EngineError> {
-        let volume = sealed::volume(order, &self.owner, name);
-        self.docker.create_volume(volume).await.map_err(failed("create volume", &sealed::volume_name(name)))?;
-        let body = sealed::worker(order, &self.owner, name, image_name(order.image));
-        self.create_container(order, name, body).await
-    }
-
     async fn hold(&self, order: &WorkOrder, name: &str) -> Result<(), EngineError> {
         let image = self.holder.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(order.image);
         let holder = sealed::holder_name(name);
-        self.create_container(order, &holder, sealed::holder(order, &self.owner, name, image_name(image))).await?;
+        self.created(order, &holder, sealed::holder(order, &self.owner, name, image_name(image))).await?;
         self.start_container(&holder).await?;
         // The holder sleeps for ever. One that does not is no holder, and the outputs would be lost.
         let held = self.inspect(&holder).await?;
@@ -334,15 +344,31 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// Creates a container; one of that name is fine, since names are ours alone.
-    async fn create_container(&self, order: &WorkOrder, name: &str, body: ContainerCreateBody) -> Result<(), EngineError> {
-        let image = body.image.clone().unwrap_or_default();
-        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
-        match self.docker.create_container(Some(options), body).await {
-            Ok(_) => Ok(()),
-            Err(error) if status_code(&error) == Some(409) => Ok(()),
-            Err(error) if is_absent(&error) => Err(EngineError::ImageMissing { rental: order.rental, image }),
-            Err(error) => Err(failed("create container", name)(error)),
+    /// The container of that name, made if there is none. While the engine still works on the request of a keeper
+    /// that is dead by now, the name is taken but nothing is to be seen: that takes a moment, not an error.
+    async fn created(
+        &self,
+        order: &WorkOrder,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<ContainerInspectResponse, EngineError> {
+        let until = Instant::now() + SETTLE;
+        loop {
+            if let Some(found) = self.inspect(name).await? {
+                return Ok(found);
+            }
+            let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
+            match self.docker.create_container(Some(options), body.clone()).await {
+                Ok(_) => {}
+                Err(error) if status_code(&error) == Some(409) && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) if is_absent(&error) => {
+                    let image = body.image.unwrap_or_default();
+                    return Err(EngineError::ImageMissing { rental: order.rental, image });
+                }
+                Err(error) => return Err(failed("create container", name)(error)),
+            }
         }
     }
 
@@ -377,26 +403,6 @@ impl DockerEngine {
         match sealed::owner_of(&labels) {
             owner if owner == self.owner.name => Ok(()),
             owner => Err(EngineError::Foreign { name: name.to_owned(), owner: owner.to_owned() }),
-        }
-    }
-
-    /// Repeats a removal that the engine says is under way or not possible yet, for 10 seconds at most.
-    async fn until_gone<F: Future<Output = Result<(), DockerError>>>(
-        &self,
-        what: &'static str,
-        name: &str,
-        removal: impl Fn() -> F,
-    ) -> Result<(), EngineError> {
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
-            match removal().await {
-                Ok(()) => return Ok(()),
-                Err(error) if is_absent(&error) => return Ok(()),
-                Err(error) if status_code(&error) == Some(409) && Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(error) => return Err(failed(what, name)(error)),
-            }
         }
     }
 }
@@ -468,7 +474,7 @@ fn is_live(state: Option<ContainerSummaryStateEnum>) -> bool {
 
 fn state_of(found: &ContainerInspectResponse) -> ContainerState {
     let Some(state) = &found.state else { return ContainerState::Missing };
-    let seconds = |text: &Option<String>| text.as_deref().and_then(unix_seconds).unwrap_or(0);
+    let seconds = |text: &Option<String>| text.as_deref().and_then(unix_time).map_or(0, |time| time.as_secs());
     let started_unix_s = seconds(&state.started_at);
     match status(found) {
         Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING => {
@@ -484,21 +490,18 @@ fn state_of(found: &ContainerInspectResponse) -> ContainerState {
     }
 }
 
-/// Seconds of an RFC 3339 time; Docker writes `Z`, Podman an offset.
-fn unix_seconds(text: &str) -> Option<u64> {
+/// Time since 1970 of an RFC 3339 time; Docker writes `Z`, Podman an offset.
+fn unix_time(text: &str) -> Option<Duration> {
     let (date, time) = text.split_once('T')?;
     let zone = time.find(['Z', '+', '-'])?;
-    let since = humantime::parse_rfc3339(&format!("{date}T{}Z", &time[..zone])).ok()?;
-    let seconds = i64::try_from(since.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()?;
+    let local = humantime::parse_rfc3339(&format!("{date}T{}Z", &time[..zone])).ok()?;
+    let local = local.duration_since(std::time::UNIX_EPOCH).ok()?;
     let offset = match &time[zone..] {
-        "Z" => 0,
-        offset => {
-            let (hours, minutes) = offset[1..].split_once(':')?;
-            let magnitude = hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60;
-            if offset.starts_with('-') { -magnitude } else { magnitude }
-        }
+        "Z" => return Some(local),
+        offset => offset[1..].split_once(':')?,
     };
-    u64::try_from(seconds - offset).ok()
+    let offset = Duration::from_secs(offset.0.parse::<u64>().ok()? * 3_600 + offset.1.parse::<u64>().ok()? * 60);
+    if time[zone..].starts_with('-') { local.checked_add(offset) } else { local.checked_sub(offset) }
 }
 
 fn image_name(id: B256) -> String {
@@ -524,6 +527,14 @@ fn is_absent(error: &DockerError) -> bool {
     status_code(error) == Some(404)
 }
 
+/// A removal that the engine puts off; what is gone already is fine.
+fn refused(result: Result<(), DockerError>) -> Result<Option<DockerError>, DockerError> {
+    match result {
+        Err(error) if status_code(&error) == Some(409) => Ok(Some(error)),
+        other => absent_is_fine(other).map(|()| None),
+    }
+}
+
 fn absent_is_fine(result: Result<(), DockerError>) -> Result<(), DockerError> {
     match result {
         Err(error) if matches!(status_code(&error), Some(404 | 304)) => Ok(()),
@@ -539,10 +550,11 @@ mod tests {
     #[test]
     fn times_of_docker_and_podman_are_read() {
         for text in ["2026-11-23T04:20:00.123456789Z", "2026-11-23T05:20:00.123+01:00", "2026-11-22T22:50:00-05:30"] {
-            assert_eq!(unix_seconds(text), Some(1_795_407_600), "{text}");
+            assert_eq!(unix_time(text).map(|time| time.as_secs()), Some(1_795_407_600), "{text}");
         }
-        assert_eq!(unix_seconds("0001-01-01T00:00:00Z"), None);
-        assert_eq!(unix_seconds("yesterday"), None);
+        assert!(unix_time("2026-11-23T04:20:00.123456789Z") < unix_time("2026-11-23T04:20:00.2Z"));
+        assert_eq!(unix_time("0001-01-01T00:00:00Z"), None);
+        assert_eq!(unix_time("yesterday"), None);
     }
 
     #[tokio::test]
