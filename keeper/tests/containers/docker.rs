@@ -1,0 +1,215 @@
+//! What Docker must seal off, and what is left in it.
+
+use std::collections::HashMap;
+
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    query_parameters::{
+        DownloadFromContainerOptions, ListContainersOptions, ListVolumesOptions, RemoveContainerOptions,
+        RemoveImageOptions,
+    },
+};
+use futures_util::StreamExt;
+use keeper::{
+    act::containers::{Engine, EngineConfig, EngineError, Limits, WorkOrder, layout, probe},
+    spec::{InputRef, RentalSpec, TaskSpec, TaskType, sha256},
+};
+
+use crate::support::{self, Bench, CHAIN, dynamic_probe, reference_worker, socket};
+
+fn raw() -> Docker {
+    let socket = socket();
+    Docker::connect_with_unix(socket.trim_start_matches("unix://"), 60, API_DEFAULT_VERSION).unwrap()
+}
+
+fn owner(bench: &Bench) -> String {
+    match &bench.config {
+        EngineConfig::Docker { owner, .. } | EngineConfig::Process { owner, .. } => owner.clone(),
+    }
+}
+
+/// Whether the running probe has written its report.
+pub(crate) async fn has_report(bench: &Bench, order: &WorkOrder) -> bool {
+    let name = bench.engine.list(order.chain_id).await.unwrap().into_iter().find(|found| found.id == order.id());
+    let name = name.unwrap().name;
+    if let EngineConfig::Process { state_dir, .. } = &bench.config {
+        return std::fs::read(state_dir.join(name).join("out/report")).is_ok_and(|text| text == b"asleep");
+    }
+    let options = DownloadFromContainerOptions { path: "/out/report".into() };
+    let mut archive = std::pin::pin!(raw().download_from_container(&name, Some(options)));
+    let mut bytes = Vec::new();
+    while let Some(Ok(chunk)) = archive.next().await {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.windows(6).any(|window| window == b"asleep")
+}
+
+/// Every container and volume with this owner's label, seen past our own code.
+async fn objects_of(owner: &str) -> usize {
+    let filters = Some(HashMap::from([("label".to_owned(), vec![format!("openclaw.owner={owner}")])]));
+    let containers = ListContainersOptions { all: true, filters: filters.clone(), ..Default::default() };
+    let containers = raw().list_containers(Some(containers)).await.unwrap().len();
+    let volumes = raw().list_volumes(Some(ListVolumesOptions { filters })).await.unwrap();
+    containers + volumes.volumes.unwrap_or_default().len()
+}
+
+#[tokio::test]
+async fn a_worker_is_sealed_off() {
+    let bench = Bench::docker().await;
+    let report = bench.report(&bench.order(1, 1, "seal")).await;
+    let answers: HashMap<_, _> = report.lines().filter_map(|line| line.split_once('=')).collect();
+    let check = |name: &str, expect: &str| assert_eq!(answers[name], expect, "{name} in\n{report}");
+    check("uid", "65532");
+    check("gid", "65532");
+    check("capabilities", "0000000000000000");
+    check("bounding", "0000000000000000");
+    check("no_new_privileges", "1");
+    check("seccomp", "2");
+    check("interfaces", "lo");
+    check("connect", "NetworkUnreachable");
+    check("write_root", "ReadOnlyFilesystem");
+    check("write_in", "ReadOnlyFilesystem");
+    check("environment", "HOME");
+    assert_eq!(objects_of(&owner(&bench)).await, 0);
+}
+
+#[tokio::test]
+async fn too_much_memory_ends_the_worker_and_is_named() {
+    let bench = Bench::docker().await;
+    let order = bench.order(2, 1, "memory");
+    assert_eq!(bench.run(&order).await, (137, true));
+    bench.engine.remove(order.id()).await.unwrap();
+}
+
+#[tokio::test]
+async fn processes_and_threads_are_limited() {
+    let bench = Bench::docker().await;
+    let started: u32 = bench.report(&bench.order(3, 1, "threads")).await.parse().unwrap();
+    assert!((4..16).contains(&started), "{started} threads with a limit of 16 processes");
+}
+
+#[tokio::test]
+async fn outputs_are_limited_in_bytes_and_in_number() {
+    let bench = Bench::docker().await;
+    let order = bench.order(4, 1, "fill");
+    let mib: u32 = bench.report(&order).await.parse().unwrap();
+    assert!((14..=16).contains(&mib), "{mib} MiB with a limit of {}", order.limits.disk_mib);
+
+    let order = bench.order(4, 2, "many");
+    bench.run(&order).await;
+    let words = bench.engine.stderr_tail(order.id()).await.unwrap();
+    let files: usize = words.split(' ').next().unwrap().parse().unwrap();
+    assert!(files < 2 * layout::MAX_OUTPUT_ENTRIES, "{files}");
+    let error = bench.engine.collect(&order).await.unwrap_err();
+    assert!(error.to_string().contains("more than 4096 files"), "{error}");
+    bench.engine.remove(order.id()).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_binary_has_one_image_id_however_often_it_is_loaded() {
+    let bench = Bench::docker().await;
+    // A binary of its own, as the other tests need theirs while this one is taken away.
+    let worker = bench.folder.path().join("worker");
+    let mut bytes = std::fs::read(support::probe()).unwrap();
+    bytes.extend_from_slice(&std::process::id().to_le_bytes());
+    std::fs::write(&worker, bytes).unwrap();
+    let first = bench.engine.load_worker_image(&worker).await.unwrap();
+    let name = format!("sha256:{}", hex::encode(first));
+    assert_eq!(raw().inspect_image(&name).await.unwrap().id.unwrap(), name);
+    let options = RemoveImageOptions { force: true, ..Default::default() };
+    raw().remove_image(&name, Some(options.clone()), None).await.unwrap();
+    assert!(raw().inspect_image(&name).await.is_err());
+    assert_eq!(bench.restarted().await.load_worker_image(&worker).await.unwrap(), first);
+    assert_eq!(bench.engine.load_worker_image(&worker).await.unwrap(), first);
+    assert_ne!(first, bench.image);
+    raw().remove_image(&name, Some(options), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn binaries_and_images_that_cannot_run_are_named() {
+    let bench = Bench::docker().await;
+    let error = bench.engine.load_worker_image(&dynamic_probe()).await.unwrap_err().to_string();
+    assert!(error.contains("crt-static"), "{error}");
+    let order = WorkOrder { image: sha256(b"no such image"), ..bench.order(5, 1, "copy") };
+    let error = bench.engine.start(&order).await.unwrap_err();
+    assert!(matches!(error, EngineError::ImageMissing { .. }), "{error}");
+    let limits = Limits { cpus: 1_000.0, ..order.limits };
+    let order = WorkOrder { image: bench.image, limits, ..order };
+    let error = bench.engine.start(&order).await.unwrap_err().to_string();
+    assert!(error.contains("CPUs"), "{error}");
+    bench.engine.remove(order.id()).await.unwrap();
+    assert_eq!(objects_of(&owner(&bench)).await, 0);
+}
+
+#[tokio::test]
+async fn two_keepers_on_one_engine_do_not_touch_each_other() {
+    let (ours, theirs) = (Bench::docker().await, Bench::docker().await);
+    let EngineConfig::Docker { socket, .. } = &theirs.config else { unreachable!() };
+    let config = EngineConfig::Docker { socket: socket.clone(), owner: format!("{}-other", owner(&theirs)) };
+    let theirs = Bench::over(config, support::probe()).await;
+    let (our_order, their_order) = (ours.order(6, 1, "sleep"), theirs.order(6, 1, "sleep"));
+    assert!(!ours.engine.start(&our_order).await.unwrap().adopted);
+    assert!(!theirs.engine.start(&their_order).await.unwrap().adopted);
+    assert_eq!(theirs.engine.list(CHAIN).await.unwrap().len(), 1);
+    assert_eq!(theirs.engine.reap(u64::MAX).await.unwrap().len(), 1);
+    assert_eq!(ours.engine.list(CHAIN).await.unwrap().len(), 1);
+    ours.engine.remove(our_order.id()).await.unwrap();
+}
+
+#[tokio::test]
+async fn overlapping_starts_of_one_rental_are_refused() {
+    let bench = Bench::docker().await;
+    let order = bench.order(9, 1, "copy");
+    let both = tokio::join!(bench.engine.start(&order), bench.engine.start(&order));
+    assert!(both.0.is_ok() && matches!(both.1, Err(EngineError::StartUnderWay { .. })), "{both:?}");
+    bench.engine.remove(order.id()).await.unwrap();
+}
+
+#[tokio::test]
+async fn outputs_that_did_not_survive_are_reported_lost() {
+    let bench = Bench::docker().await;
+    let order = bench.order(7, 1, "copy");
+    bench.run(&order).await;
+    let name = bench.engine.list(CHAIN).await.unwrap().remove(0).name;
+    let options = RemoveContainerOptions { force: true, ..Default::default() };
+    raw().remove_container(&format!("{name}-hold"), Some(options)).await.unwrap();
+    let error = bench.engine.collect(&order).await.unwrap_err();
+    assert!(matches!(error, EngineError::OutputsLost { .. }), "{error}");
+    bench.engine.remove(order.id()).await.unwrap();
+    assert_eq!(objects_of(&owner(&bench)).await, 0);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_named() {
+    assert_eq!(probe(Some(&socket())).await, Some(socket()));
+    assert_eq!(probe(Some("unix:///nowhere.sock")).await, None);
+    let config = EngineConfig::Docker { socket: Some("unix:///nowhere.sock".into()), owner: "test".into() };
+    let error = Engine::connect(&config).await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere.sock") && error.contains("start Docker"), "{error}");
+}
+
+#[tokio::test]
+async fn the_reference_worker_does_real_work_in_a_container() {
+    let text = b"# Title\n\nSome *real* words, and some more.\n";
+    let config = EngineConfig::Docker { socket: Some(socket()), owner: format!("reference-{}", std::process::id()) };
+    let bench = Bench::over(config, &reference_worker()).await;
+    let spec = RentalSpec {
+        version: 1,
+        salt: sha256(b"salt"),
+        tasks: vec![TaskSpec {
+            task_id: "t0".into(),
+            task_type: TaskType::TextProcessing,
+            inputs: vec![InputRef { name: "a.md".into(), sha256: sha256(text), bytes: text.len() as u64 }],
+            parameters: Default::default(),
+        }],
+    };
+    let order = bench.order_for(8, 1, &spec, text);
+    let ended = bench.run(&order).await;
+    assert_eq!(ended, (0, false), "{}", bench.engine.stderr_tail(order.id()).await.unwrap());
+    bench.engine.collect(&order).await.unwrap();
+    let outputs = layout::read_outputs(&order.out_dir, 1 << 20).unwrap();
+    assert_eq!((outputs.manifest.task_id.as_str(), outputs.manifest.spec_sha256), ("t0", sha256(&spec.to_bytes())));
+    assert!(!outputs.manifest.files.is_empty());
+    bench.engine.remove(order.id()).await.unwrap();
+    assert_eq!(objects_of(&owner(&bench)).await, 0);
+}
