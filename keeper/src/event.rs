@@ -1,10 +1,13 @@
 //! What the keeper's loop takes in and gives out: a closed set of events and of intents.
 
 use alloy::primitives::{Address, B256, Bytes};
-use contracts::{ids::{AgreementId, BookId}, units::Amount};
+use contracts::{
+    ids::{AgreementId, BookId},
+    units::Amount,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{blobs::BlobEvent, job::JobId, socket::Call};
+use crate::{act::errands::Brought, blobs::BlobEvent, job::JobId, socket::Call};
 
 /// Everything that can wake the loop.
 #[derive(Debug)]
@@ -207,11 +210,17 @@ pub enum Done {
         /// In this block.
         block: u64,
     },
-    /// Work off the chain was done.
-    Acted,
-    /// A fetched result does not hold; the reason is what a dispute says.
-    Refuted {
-        /// What is wrong.
-        reason: String,
+    /// A worker ran to its end; its result is in the journal.
+    Worked,
+    /// Work was handed over.
+    Delivered,
+    /// A result is here and holds.
+    Fetched {
+        /// The job it is for.
+        job: JobId,
+        /// The rental that made it.
+        rental: AgreementId,
+        /// What it is.
+        brought: Brought,
     },
 }

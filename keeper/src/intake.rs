@@ -50,12 +50,8 @@ pub async fn take(request: RentRequest, jobs_dir: &Path) -> Result<Intake, Strin
         inputs.push(InputRef { name, sha256: hash, bytes: bytes.len() as u64 });
         files.push((hash, bytes));
     }
-    let task = TaskSpec {
-        task_id: "t0".into(),
-        task_type: request.task_type,
-        inputs,
-        parameters: request.parameters.clone(),
-    };
+    let task =
+        TaskSpec { task_id: "t0".into(), task_type: request.task_type, inputs, parameters: request.parameters.clone() };
     let spec = RentalSpec { version: 1, salt: B256::from(rand::thread_rng().r#gen::<[u8; 32]>()), tasks: vec![task] };
     let bytes = spec.to_bytes();
     // The same checks as a provider makes: a spec that nobody would take is refused here.
@@ -69,7 +65,9 @@ async fn read(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let explain = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("input {shown} does not exist; check the path"),
-        std::io::ErrorKind::PermissionDenied => format!("input {shown} cannot be read by the keeper; allow its user to"),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("input {shown} cannot be read by the keeper; allow its user to")
+        }
         _ => format!("input {shown}: {error}"),
     };
     let about = fs::metadata(path).await.map_err(explain)?;

@@ -291,6 +291,28 @@ impl Journal {
         self.read(&result_key(rental))
     }
 
+    /// Forgets what a worker made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn drop_result(&self, rental: AgreementId) -> Result<(), JournalError> {
+        Ok(self.db.delete_opt(result_key(rental), &synced())?)
+    }
+
+    /// Drops the oldest ended jobs beyond `kept`; gives their numbers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn prune_jobs(&self, kept: usize) -> Result<Vec<JobId>, JournalError> {
+        let ended: Vec<_> = self.jobs()?.into_iter().filter(|job| job.state != JobState::Active).collect();
+        let surplus = ended.len().saturating_sub(kept);
+        let dropped: Vec<_> = ended.iter().take(surplus).map(|job| job.id).collect();
+        for id in &dropped {
+            self.db.delete_opt(job_key(*id), &synced())?;
+        }
+        Ok(dropped)
+    }
+
     fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, JournalError> {
         self.db.get(key)?.map(|value| parse(key, &value)).transpose()
     }

@@ -24,7 +24,9 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// Wrong password, or no keystore.
-    #[error("keystore {path} stays locked: {source}; check its password, or that it is an Ethereum keystore (version 3)")]
+    #[error(
+        "keystore {path} stays locked: {source}; check its password, or that it is an Ethereum keystore (version 3)"
+    )]
     Locked {
         /// The keystore.
         path: PathBuf,
@@ -61,7 +63,8 @@ pub fn create(path: &Path, password: &str) -> Result<PrivateKeySigner, KeyError>
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("key.json");
     let key = PrivateKeySigner::random();
     let locked = |source| KeyError::Locked { path: path.into(), source };
-    PrivateKeySigner::encrypt_keystore(folder, &mut rand::thread_rng(), key.to_bytes(), password, Some(name)).map_err(locked)?;
+    PrivateKeySigner::encrypt_keystore(folder, &mut rand::thread_rng(), key.to_bytes(), password, Some(name))
+        .map_err(locked)?;
     restrict(path).map_err(file)?;
     Ok(key)
 }

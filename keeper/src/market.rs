@@ -10,7 +10,7 @@ use contracts::{
 };
 use indexer::{
     Head, IndexError, Snapshot,
-    store::rows::{AgreementRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
+    rows::{AgreementRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
 };
 
 /// Newest agreements of a wallet or provider that are looked at.
@@ -94,30 +94,35 @@ impl MarketView {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn read(snapshot: &Snapshot, viewer: Viewer) -> Result<Option<Self>, IndexError> {
+    pub fn read(snapshot: &Snapshot<'_>, viewer: Viewer) -> Result<Option<Self>, IndexError> {
         let Some(head) = snapshot.head() else { return Ok(None) };
-        let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, head.timestamp, wallet, key)).transpose()?;
-        let provider = viewer.provider.map(|(address, class)| ProviderView::read(snapshot, address, class)).transpose()?;
+        let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, wallet, key)).transpose()?;
+        let provider =
+            viewer.provider.map(|(address, class)| ProviderView::read(snapshot, address, class)).transpose()?;
         Ok(Some(Self { head, agent, provider }))
     }
 }
 
 impl AgentView {
-    fn read(snapshot: &Snapshot, now_s: u64, wallet: Address, key: Address) -> Result<Self, IndexError> {
+    fn read(snapshot: &Snapshot<'_>, wallet: Address, key: Address) -> Result<Self, IndexError> {
         let agreements = snapshot.agreements_by_wallet(wallet, false, AGREEMENTS_SEEN)?;
         let mut endpoints = HashMap::new();
-        for provider in agreements.iter().filter(|row| row.is_live() || row.status == Status::Settled).filter_map(|row| row.provider()) {
+        for provider in agreements
+            .iter()
+            .filter(|row| row.is_live() || row.status == Status::Settled)
+            .filter_map(|row| row.provider())
+        {
             if !endpoints.contains_key(&provider)
                 && let Some(row) = snapshot.provider(provider)?
             {
-                endpoints.insert(provider, row.endpoint);
+                endpoints.insert(provider, row.row.endpoint);
             }
         }
         let mut books = BTreeMap::new();
         for class in HardwareClass::ALL {
             for bucket in 0..4 {
                 let book = BookId { class: class.number(), bucket, preemptible: false };
-                if let Some(view) = BookView::read(snapshot, now_s, book)? {
+                if let Some(view) = BookView::read(snapshot, book)? {
                     books.insert((book.class, bucket), view);
                 }
             }
@@ -134,9 +139,9 @@ impl AgentView {
 }
 
 impl BookView {
-    fn read(snapshot: &Snapshot, now_s: u64, book: BookId) -> Result<Option<Self>, IndexError> {
+    fn read(snapshot: &Snapshot<'_>, book: BookId) -> Result<Option<Self>, IndexError> {
         let Some(base_price) = snapshot.class_base(book.class)? else { return Ok(None) };
-        let offers = snapshot.open_offers(book.class, now_s, OFFERS_SEEN)?;
+        let offers = snapshot.offers(book.class, OFFERS_SEEN)?;
         let serving = || offers.iter().filter(|offer| offer.book_mask >> book.bits() & 1 == 1);
         let waiting = snapshot.book(book)?;
         Ok(Some(Self {
@@ -155,15 +160,19 @@ impl BookView {
 }
 
 impl ProviderView {
-    fn read(snapshot: &Snapshot, address: Address, class: HardwareClass) -> Result<Self, IndexError> {
+    fn read(snapshot: &Snapshot<'_>, address: Address, class: HardwareClass) -> Result<Self, IndexError> {
         let mut heads = Vec::new();
         for bits in 0..contracts::ids::BOOKS_PER_CLASS {
             let book = BookId { class: class.number(), bucket: bits >> 1, preemptible: bits & 1 == 1 };
             heads.extend(snapshot.open_bids(book, 1)?.first().map(|bid| (book, bid.id)));
         }
         Ok(Self {
-            row: snapshot.provider(address)?,
-            offers: snapshot.offers_by_provider(address, true, OFFERS_SEEN)?,
+            row: snapshot.provider(address)?.map(|provider| provider.row),
+            offers: snapshot
+                .offers(class.number(), OFFERS_SEEN)?
+                .into_iter()
+                .filter(|offer| offer.provider == address)
+                .collect(),
             rentals: snapshot.agreements_by_provider(address, true, AGREEMENTS_SEEN)?,
             heads,
             credit: snapshot.credit(address)?,

@@ -262,7 +262,9 @@ pub enum ClientError {
     #[error("no keeper answers at {0}; start it with `keeper run --config FILE`, or name its folder with --data-dir")]
     NoKeeper(PathBuf),
     /// It went away.
-    #[error("the keeper went away before it was done; a job it took goes on when it is started again (`keeper status`)")]
+    #[error(
+        "the keeper went away before it was done; a job it took goes on when it is started again (`keeper status`)"
+    )]
     Gone,
     /// Anything else.
     #[error("talking to the keeper: {0}")]

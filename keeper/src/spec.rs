@@ -170,7 +170,10 @@ impl RentalSpec {
             }
             for input in &task.inputs {
                 if input.bytes == 0 || input.bytes > MAX_BLOB_BYTES {
-                    return refuse(format!("input '{}' has {} bytes; 1 to {MAX_BLOB_BYTES} are taken", input.name, input.bytes));
+                    return refuse(format!(
+                        "input '{}' has {} bytes; 1 to {MAX_BLOB_BYTES} are taken",
+                        input.name, input.bytes
+                    ));
                 }
                 if input.name.is_empty() || input.name.len() > 255 || input.name.contains(['/', '\\', '\0']) {
                     return refuse(format!("input name '{}': a plain file name is needed", input.name.escape_debug()));

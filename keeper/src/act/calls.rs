@@ -1,18 +1,19 @@
 //! Turns intents into calls.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256, aliases::{U24, U40}},
+    primitives::{
+        Address, B256, Bytes, U256,
+        aliases::{U24, U40},
+    },
     sol_types::SolCall,
 };
 use contracts::{
     bindings::{BidTerms, IAIPowerRental as Market, IAgentWallet as Wallet, IERC20},
+    deploy::REFERENCE_TEMPLATE,
     units::Amount,
 };
 
 use crate::event::Intent;
-
-/// Spec template every deployment registers for the reference worker.
-pub const REFERENCE_TEMPLATE: u16 = 1;
 
 /// A call as the relay sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +68,9 @@ pub fn prepare(intent: &Intent, at: Addresses) -> Result<Option<Prepared>, Strin
         Intent::Match { offer, book, min_tick, expected } => direct(
             Market::matchBestCall { offerId: offer, book, minTick: min_tick, expectedId: expected.into() }.abi_encode(),
         ),
-        Intent::Start { rental, image, countersignature } => direct(
-            Market::startCall { agreementId: rental.into(), imageDigest: image, countersignature }.abi_encode(),
-        ),
+        Intent::Start { rental, image, countersignature } => {
+            direct(Market::startCall { agreementId: rental.into(), imageDigest: image, countersignature }.abi_encode())
+        }
         Intent::Decline { rental } => direct(Market::declineCall { agreementId: rental.into() }.abi_encode()),
         Intent::Submit { rental, seconds: claimed, result_hash, receipt_root } => direct(
             Market::submitCall {

@@ -2,10 +2,7 @@
 //!
 //! Every errand may be cut off at any point and run again from its start.
 
-use std::{
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use alloy::{
     primitives::{Address, B256, Bytes},
@@ -16,7 +13,7 @@ use contracts::{
     ids::AgreementId,
     typed_data::{recover, start_digest},
 };
-use indexer::store::rows::AgreementRow;
+use indexer::rows::AgreementRow;
 use tracing::{info, warn};
 
 use super::containers::{AttemptId, ContainerState, Engine, Limits, WorkOrder, layout};
@@ -101,7 +98,8 @@ impl Workshop {
             deadline_unix_s,
         };
         let store = self.store.clone();
-        layout::write_inputs(&order.in_dir, row.id, row.spec_hash, &spec, |hash| store.blob_path(hash)).map_err(retry)?;
+        layout::write_inputs(&order.in_dir, row.id, row.spec_hash, &spec, |hash| store.blob_path(hash))
+            .map_err(retry)?;
         let began = self.engine.start(&order).await.map_err(retry)?;
         info!(rental = %row.id, container = %began.name, adopted = began.adopted, "worker runs");
         let (code, seconds) = self.finish(&order).await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy::{
     consensus::transaction::TxHashRef,
     eips::{BlockId, Encodable2718},
-    network::{EthereumWallet, TransactionBuilder},
+    network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder},
     primitives::{Address, B256, Bytes, U256, aliases::U48},
     providers::{DynProvider, Provider},
     rpc::types::{TransactionReceipt, TransactionRequest},

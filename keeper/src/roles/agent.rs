@@ -7,7 +7,7 @@ use contracts::{
     price,
     units::Amount,
 };
-use indexer::store::rows::{AgreementRow, Status};
+use indexer::rows::{AgreementRow, Status};
 
 use super::{Wish, act};
 use crate::{
@@ -191,7 +191,7 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
         Decision::Wait { why } => return Err(NoBid::Wait(why)),
     };
     let escrow = price::price_at(book.base_price, tick)
-        .and_then(|price| price::escrow_of(price, job.max_duration_s))
+        .and_then(|price| price::cost_of(price, job.max_duration_s))
         .map(Amount)
         .ok_or_else(|| NoBid::Never(format!("tick {tick} of {class} is beyond what the market can hold")))?;
     within_limits(escrow, wallet, key)?;
@@ -209,11 +209,7 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
 }
 
 /// A limit that no bid can meet will not change by waiting: the job ends and says what to raise.
-fn within_limits(
-    escrow: Amount,
-    wallet: &indexer::store::rows::WalletRow,
-    key: &indexer::store::rows::KeyRow,
-) -> Result<(), NoBid> {
+fn within_limits(escrow: Amount, wallet: &indexer::rows::WalletRow, key: &indexer::rows::KeyRow) -> Result<(), NoBid> {
     let limits = [
         ("the wallet's daily limit", wallet.daily),
         ("the wallet's limit per bid", wallet.per_bid),

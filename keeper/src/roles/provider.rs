@@ -10,7 +10,7 @@ use contracts::{
     price,
     units::Amount,
 };
-use indexer::store::rows::{AgreementRow, OfferRow, Status};
+use indexer::rows::{AgreementRow, OfferRow, Status};
 
 use super::{Wish, act};
 use crate::{event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView};
@@ -75,7 +75,8 @@ pub fn wishes(view: &ProviderView, desk: &Desk<'_>) -> Vec<Wish> {
         wishes.extend(take(view, desk));
     }
     let idle = view.rentals.is_empty();
-    if view.credit > Amount::ZERO && (idle || (desk.withdraw_above > Amount::ZERO && view.credit > desk.withdraw_above)) {
+    if view.credit > Amount::ZERO && (idle || (desk.withdraw_above > Amount::ZERO && view.credit > desk.withdraw_above))
+    {
         wishes.push(act(Intent::Withdraw { to: desk.address }, format!("{} earned", view.credit)));
     }
     wishes
@@ -93,7 +94,10 @@ fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
             }
             let delivery = desk.deliveries.get(&rental)?;
             let countersignature = delivery.countersignature.clone().filter(|_| delivery.complete)?;
-            Some(act(Intent::Start { rental, image: desk.image, countersignature }, "work and countersignature are here"))
+            Some(act(
+                Intent::Start { rental, image: desk.image, countersignature },
+                "work and countersignature are here",
+            ))
         }
         Status::Running => {
             let started = row.started.as_ref()?;
@@ -133,17 +137,17 @@ fn list(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
         let intent = Intent::RegisterProvider { endpoint: desk.endpoint.to_owned() };
         return Some(act(intent, "agents must find the data plane"));
     }
-    if current_offer(view, desk).is_some() {
-        return None;
-    }
+    // A slot whose bond was slashed is gone for good; what is missing is listed anew.
+    let listed: u16 = fresh_offers(view, desk).map(|offer| offer.slots).fold(0, u16::saturating_add);
+    let slots = desk.slots.checked_sub(listed).filter(|missing| *missing > 0)?;
     let reserve_tick = reserve_tick(view, desk)?;
     let price = price::price_at(view.base_price?, reserve_tick)?;
-    let bond = Amount(price::escrow_of(price, u32::try_from(desk.params.bond_s).ok()?)?);
-    let total = Amount(bond.0.checked_mul(u128::from(desk.slots))?);
+    let bond = Amount(price::cost_of(price, u32::try_from(desk.params.bond_s).ok()?)?);
+    let total = Amount(bond.0.checked_mul(u128::from(slots))?);
     let post = Intent::PostOffer {
         class: desk.class.number(),
         book_mask: book_mask(desk),
-        slots: desk.slots,
+        slots,
         reserve_tick,
         bond_per_slot: bond,
         valid_until: desk.chain_s + OFFER_LIFETIME_S,
@@ -153,33 +157,33 @@ fn list(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
     let approved_at = desk.ledger.is_done(&approve.key()).then(|| desk.ledger.changed_at_s(&approve.key())).flatten();
     let listed_at = desk.ledger.changed_at_s(&post.key());
     if approved_at.is_some_and(|approved| listed_at.is_none_or(|listed| approved > listed)) {
-        return Some(act(post, format!("{} slots of {}", desk.slots, desk.class)));
+        return Some(act(post, format!("{slots} slots of {}", desk.class)));
     }
-    Some(act(approve, format!("bonds of {total} for {} slots", desk.slots)))
+    Some(act(approve, format!("bonds of {total} for {slots} slots")))
 }
 
 /// Takes the dearest bid that a free slot serves.
 fn take(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
-    let offer = current_offer(view, desk).filter(|offer| offer.used < offer.slots)?;
+    let offer = fresh_offers(view, desk).find(|offer| offer.used < offer.slots)?;
     let (book, bid) = view
         .heads
         .iter()
         .filter(|(book, bid)| offer.book_mask >> book.bits() & 1 == 1 && bid.tick() >= offer.reserve_tick)
         .max_by_key(|(book, bid)| (bid.tick(), !book.preemptible))?;
-    let intent =
-        Intent::Match { offer: offer.id, book: book.to_u16(), min_tick: offer.reserve_tick, expected: *bid };
+    let intent = Intent::Match { offer: offer.id, book: book.to_u16(), min_tick: offer.reserve_tick, expected: *bid };
     Some(act(intent, format!("best bid of {book} is at tick {}", bid.tick())))
 }
 
-fn current_offer<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> Option<&'a OfferRow> {
-    let fresh = desk.chain_s + OFFER_LIFETIME_S / 10;
-    view.offers.iter().find(|offer| offer.class == desk.class.number() && offer.is_open_at(fresh))
+fn fresh_offers<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> impl Iterator<Item = &'a OfferRow> {
+    let (class, until_s) = (desk.class.number(), desk.chain_s + OFFER_LIFETIME_S / 10);
+    view.offers.iter().filter(move |offer| offer.class == class && offer.is_open_at(until_s))
 }
 
 /// Lowest tick at or above the reserve price.
 fn reserve_tick(view: &ProviderView, desk: &Desk<'_>) -> Option<u8> {
     let wanted = desk.reserve_per_hour.0.checked_mul(price::PRICE_SCALE)? / 3_600;
-    (0..=u8::MAX).find(|tick| price::price_at(view.base_price.unwrap_or_default(), *tick).is_some_and(|at| at >= wanted))
+    (0..=u8::MAX)
+        .find(|tick| price::price_at(view.base_price.unwrap_or_default(), *tick).is_some_and(|at| at >= wanted))
 }
 
 /// All buckets up to the longest rental; firm, and pre-emptible if taken.

@@ -44,7 +44,10 @@ impl PatientBook {
         let ahead = now.best_waiting.map_or(floor, |best| best.saturating_add(self.epsilon)).max(floor);
         let cap = self.cap(now).max(floor);
         if ahead <= cap {
-            Decision::Bid { tick: ahead, why: format!("{} waiting, best + {} is tick {ahead}", now.depth, self.epsilon) }
+            Decision::Bid {
+                tick: ahead,
+                why: format!("{} waiting, best + {} is tick {ahead}", now.depth, self.epsilon),
+            }
         } else {
             Decision::Wait { why: format!("tick {ahead} would lead the queue, above today's cap of {cap}") }
         }
@@ -126,7 +129,11 @@ mod tests {
         let strategy = PatientBook::default();
         let mut last = 0;
         for step in 0..=100 {
-            let cap = strategy.cap(&Situation { recent: vec![90, 100, 130], elapsed: f64::from(step) / 100.0, ..situation() });
+            let cap = strategy.cap(&Situation {
+                recent: vec![90, 100, 130],
+                elapsed: f64::from(step) / 100.0,
+                ..situation()
+            });
             assert!(cap >= last, "{step}: {cap} < {last}");
             last = cap;
         }

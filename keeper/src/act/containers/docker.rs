@@ -18,7 +18,9 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     container::LogOutput,
     errors::Error as DockerError,
-    models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status, ContainerSummaryStateEnum},
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status, ContainerSummaryStateEnum,
+    },
     query_parameters::{
         CreateContainerOptions, DownloadFromContainerOptions, ImportImageOptions, ListContainersOptions,
         ListVolumesOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StopContainerOptions,
@@ -125,7 +127,8 @@ impl DockerEngine {
         let id = self.image_id(&image.tag).await?.ok_or_else(|| refuse("the engine lost it while loading".into()))?;
         if !expected.contains(&id) {
             return Err(refuse(format!(
-                "the engine made image {id} of it instead of {}; remove {} and load again", image.config, image.tag
+                "the engine made image {id} of it instead of {}; remove {} and load again",
+                image.config, image.tag
             )));
         }
         *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
@@ -203,7 +206,8 @@ impl DockerEngine {
             ContainerState::Exited { .. } => {}
         }
         let holder = sealed::holder_name(&name);
-        let times = |found: &ContainerInspectResponse| found.state.clone().map(|state| (state.started_at, state.finished_at));
+        let times =
+            |found: &ContainerInspectResponse| found.state.clone().map(|state| (state.started_at, state.finished_at));
         let finished = times(&worker).and_then(|(_, at)| unix_time(at.as_deref()?));
         let held = self.inspect(&holder).await?.is_some_and(|found| {
             // One that was started again after the work was done holds an empty volume.

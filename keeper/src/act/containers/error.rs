@@ -89,7 +89,9 @@ pub enum EngineError {
         name: String,
     },
     /// `/out` lives in memory and did not survive.
-    #[error("the outputs of {name} are gone, since the container engine was restarted; remove it and start a new attempt")]
+    #[error(
+        "the outputs of {name} are gone, since the container engine was restarted; remove it and start a new attempt"
+    )]
     OutputsLost {
         /// Name in the engine.
         name: String,

@@ -102,9 +102,10 @@ pub fn write_inputs(
     let blobs = temporary.join("blobs");
     fs::create_dir_all(&blobs).map_err(at(&blobs))?;
     for task in &spec.tasks {
-        let inputs = task.inputs.iter().map(|input| {
-            json!({ "name": input.name, "sha256": hex::encode(input.sha256), "bytes": input.bytes })
-        });
+        let inputs = task
+            .inputs
+            .iter()
+            .map(|input| json!({ "name": input.name, "sha256": hex::encode(input.sha256), "bytes": input.bytes }));
         let document = json!({
             "version": 1,
             "rental": rental,
@@ -151,8 +152,12 @@ pub fn read_outputs(out_dir: &Path, max_bytes: u64) -> Result<Outputs, LayoutErr
         let path = out_dir.join(safe_path(&file.path)?);
         let (hash, bytes) = hash_file(&path).map_err(at(&path))?;
         if (hash, bytes) != (file.sha256, file.bytes) {
-            return Err(refuse(format!("says {} bytes of {} for '{}', but the file has {bytes} bytes of {hash}",
-                file.bytes, file.sha256, file.path.escape_debug())));
+            return Err(refuse(format!(
+                "says {} bytes of {} for '{}', but the file has {bytes} bytes of {hash}",
+                file.bytes,
+                file.sha256,
+                file.path.escape_debug()
+            )));
         }
     }
     let manifest_sha256 = sha256(&manifest_bytes);
@@ -334,7 +339,22 @@ mod tests {
             assert_eq!(safe_path(good).unwrap(), Path::new(good));
         }
         let long = "x".repeat(513);
-        for bad in ["", ".", "..", "/a", "a/../b", "a//b", "a/", "./a", "a\\b", "c:x", "a\0", "a\nb", "1/2/3/4/5/6/7/8/9", &long] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "/a",
+            "a/../b",
+            "a//b",
+            "a/",
+            "./a",
+            "a\\b",
+            "c:x",
+            "a\0",
+            "a\nb",
+            "1/2/3/4/5/6/7/8/9",
+            &long,
+        ] {
             assert!(matches!(safe_path(bad), Err(LayoutError::Path { .. })), "{bad:?}");
         }
     }

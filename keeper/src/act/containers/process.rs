@@ -89,7 +89,8 @@ impl ProcessEngine {
     pub(super) async fn load_worker_image(&self, binary: &Path) -> Result<B256, EngineError> {
         let path = binary.to_owned();
         let hash = blocking(move || layout::hash_file(&path)).await;
-        hash.map(|(hash, _)| hash).map_err(|error| EngineError::Image { path: binary.to_owned(), what: error.to_string() })
+        hash.map(|(hash, _)| hash)
+            .map_err(|error| EngineError::Image { path: binary.to_owned(), what: error.to_string() })
     }
 
     pub(super) async fn start(&self, order: &WorkOrder) -> Result<Started, EngineError> {
@@ -134,7 +135,8 @@ impl ProcessEngine {
                 break;
             }
             if ended.is_some() || Instant::now() >= until {
-                let what = format!("its shell did not begin ({ended:?}); is /bin/sh a POSIX shell? remove it and start again");
+                let what =
+                    format!("its shell did not begin ({ended:?}); is /bin/sh a POSIX shell? remove it and start again");
                 return Err(EngineError::Process { name, what });
             }
             ended = child.try_wait().ok().flatten();
@@ -163,7 +165,8 @@ impl ProcessEngine {
         let name = self.owner.container(id);
         let folder = self.folder.join(&name);
         let until = Instant::now() + Duration::from_secs(10);
-        while let Some(pid) = self.read_pid(&folder).filter(Claim::is_alive).and_then(|claim| Pid::from_raw(claim.pid)) {
+        while let Some(pid) = self.read_pid(&folder).filter(Claim::is_alive).and_then(|claim| Pid::from_raw(claim.pid))
+        {
             // Gone between the two calls is as good.
             let _ = kill_process_group(pid, Signal::KILL);
             if Instant::now() >= until {

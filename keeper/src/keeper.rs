@@ -1,0 +1,270 @@
+//! The one loop: events in, intents out. It owns all state; everything slow happens elsewhere and comes back as an event.
+//!
+//! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `tidy`
+//! (what nobody needs any more).
+
+mod answer;
+mod dispatch;
+mod tidy;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use alloy::primitives::Address;
+use contracts::{ids::AgreementId, params::Params};
+use indexer::Index;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::{
+    act::errands::{Courier, Workshop},
+    clock::now_s,
+    config::{Config, StrategyConfig},
+    event::Event,
+    job::{Job, JobId},
+    journal::{Journal, JournalError, Record, State, WorkResult},
+    ledger::Ledger,
+    market::{MarketView, Viewer},
+    roles::{self, Wish, provider::Delivery},
+    socket::Reply,
+};
+
+/// The market is looked at at least this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Stored inputs and journal entries that nobody needs are dropped this often.
+const TIDY_EVERY_S: u64 = 60;
+/// Errands of an agent at once.
+const COURIERS: usize = 32;
+/// Data of a rental is served for so long after its end, seconds.
+pub const GRACE_S: u64 = 3_600;
+
+/// The agent's side of a keeper.
+#[derive(Debug)]
+pub struct AgentSide {
+    /// Wallet.
+    pub wallet: Address,
+    /// Session key.
+    pub key: Address,
+    /// Pricing.
+    pub strategy: StrategyConfig,
+    /// Deals with providers.
+    pub courier: Courier,
+    /// Sends its transactions.
+    pub relay: mpsc::Sender<Record>,
+}
+
+/// The provider's side of a keeper.
+#[derive(Debug)]
+pub struct ProviderSide {
+    /// Address of the provider.
+    pub address: Address,
+    /// Where blobs are served.
+    pub endpoint: String,
+    /// Runs workers.
+    pub workshop: Workshop,
+    /// Sends its transactions.
+    pub relay: mpsc::Sender<Record>,
+    /// Arrivals.
+    pub deliveries: HashMap<AgreementId, Delivery>,
+    /// Results that are not submitted yet, or lately were.
+    pub results: HashMap<AgreementId, WorkResult>,
+}
+
+/// The keeper.
+pub struct Keeper {
+    config: Config,
+    params: Params,
+    index: Index,
+    journal: Journal,
+    ledger: Ledger,
+    jobs: BTreeMap<JobId, Job>,
+    followers: HashMap<JobId, Vec<mpsc::Sender<Reply>>>,
+    said: HashMap<JobId, String>,
+    agent: Option<AgentSide>,
+    provider: Option<ProviderSide>,
+    errands: Arc<Semaphore>,
+    events: mpsc::Sender<Event>,
+    paused: bool,
+    tidied_s: u64,
+    stop: CancellationToken,
+}
+
+/// A fault that ends the keeper: what it knows and what is on disk may differ.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] indexer::IndexError),
+}
+
+impl Keeper {
+    /// Joins the parts; the journal says where an earlier run stopped.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn new(
+        config: Config,
+        index: Index,
+        journal: Journal,
+        agent: Option<AgentSide>,
+        provider: Option<ProviderSide>,
+        events: mpsc::Sender<Event>,
+        stop: CancellationToken,
+    ) -> Result<Self, KeeperError> {
+        let params = config.chain.preset.params();
+        let ledger = Ledger::new(journal.records()?);
+        let jobs = journal.jobs()?.into_iter().map(|job| (job.id, job)).collect();
+        let places = provider.as_ref().map_or(0, |_| config.provider.as_ref().map_or(0, |own| usize::from(own.slots)));
+        Ok(Self {
+            config,
+            params,
+            index,
+            journal,
+            ledger,
+            jobs,
+            followers: HashMap::new(),
+            said: HashMap::new(),
+            agent,
+            provider,
+            errands: Arc::new(Semaphore::new(COURIERS + places)),
+            events,
+            paused: false,
+            tidied_s: 0,
+            stop,
+        })
+    }
+
+    /// Runs until it is stopped or a fault ends it.
+    ///
+    /// # Errors
+    /// [`KeeperError`] when journal or index fail.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Result<(), KeeperError> {
+        self.go_on()?;
+        let mut heads = self.index.subscribe();
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        let stop = self.stop.clone();
+        loop {
+            let event = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                event = inbox.recv() => match event {
+                    Some(event) => event,
+                    None => return Ok(()),
+                },
+                changed = heads.changed() => match changed {
+                    Ok(()) => Event::Look,
+                    Err(_) => return Ok(()),
+                },
+                _ = tick.tick() => Event::Look,
+            };
+            self.handle(event).await?;
+        }
+    }
+
+    /// What an earlier run planned and never signed, or was doing off the chain, is done now. Signed transactions are the
+    /// relays' first work.
+    fn go_on(&mut self) -> Result<(), KeeperError> {
+        for (key, record) in self.journal.records()? {
+            if record.state == State::Planned {
+                info!(%key, "going on after a restart");
+                self.dispatch(record)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), KeeperError> {
+        match event {
+            Event::Look => {}
+            Event::Blob(arrived) => self.arrived(arrived),
+            Event::Acted(outcome) => self.acted(outcome)?,
+            Event::Call(call) => self.answer(call)?,
+        }
+        self.look().await
+    }
+
+    /// Reads the market and does what the roles wish.
+    async fn look(&mut self) -> Result<(), KeeperError> {
+        let viewer = Viewer {
+            agent: self.agent.as_ref().map(|agent| (agent.wallet, agent.key)),
+            provider: self
+                .provider
+                .as_ref()
+                .zip(self.config.provider.as_ref())
+                .map(|(own, set)| (own.address, set.class)),
+        };
+        let view = {
+            let snapshot = self.index.snapshot()?;
+            MarketView::read(&snapshot, viewer)?
+        };
+        let Some(view) = view else { return Ok(()) };
+        let mut wishes = self.agent_wishes(&view);
+        wishes.extend(self.provider_wishes(&view));
+        for wish in wishes {
+            match wish {
+                Wish::Do { intent, why } => {
+                    if self.ledger.may_plan(&intent, view.head.number, now_s()) {
+                        let key = intent.key();
+                        let record = self.journal.plan(intent, why, now_s())?;
+                        debug!(%key, why = %record.why, "planned");
+                        self.announce(&record);
+                        self.ledger.note(key, &record);
+                        self.dispatch(record)?;
+                    }
+                }
+                Wish::End { job, state } => self.end(job, state)?,
+                Wish::Say { job, text } => self.say(job, text),
+            }
+        }
+        if now_s() >= self.tidied_s + TIDY_EVERY_S {
+            self.tidied_s = now_s();
+            self.tidy(&view).await?;
+        }
+        Ok(())
+    }
+
+    fn agent_wishes(&self, view: &MarketView) -> Vec<Wish> {
+        let (Some(agent), Some(seen)) = (&self.agent, &view.agent) else { return Vec::new() };
+        let jobs: Vec<Job> = self.jobs.values().cloned().collect();
+        let desk = roles::agent::Desk {
+            jobs: &jobs,
+            ledger: &self.ledger,
+            strategy: &agent.strategy,
+            params: self.params,
+            chain_s: view.head.timestamp,
+            paused: self.paused,
+        };
+        roles::agent::wishes(seen, &desk)
+    }
+
+    fn provider_wishes(&self, view: &MarketView) -> Vec<Wish> {
+        let (Some(own), Some(set), Some(seen)) = (&self.provider, &self.config.provider, &view.provider) else {
+            return Vec::new();
+        };
+        let desk = roles::provider::Desk {
+            address: own.address,
+            class: set.class,
+            slots: set.slots,
+            reserve_per_hour: set.reserve_per_hour.0,
+            max_duration_s: set.max_duration.as_secs(),
+            preemptible: set.preemptible,
+            endpoint: &own.endpoint,
+            image: own.workshop.image,
+            withdraw_above: set.withdraw_above.0,
+            deliveries: &own.deliveries,
+            results: &own.results,
+            ledger: &self.ledger,
+            params: self.params,
+            head: view.head.number,
+            chain_s: view.head.timestamp,
+            paused: self.paused,
+        };
+        roles::provider::wishes(seen, &desk)
+    }
+}

@@ -1,0 +1,227 @@
+//! What the socket's clients ask, and what becomes of jobs.
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{Keeper, KeeperError};
+use crate::{
+    clock::now_s,
+    event::Intent,
+    intake::Intake,
+    job::{Job, JobId, JobState},
+    journal::{JournalError, Record},
+    socket::{Ask, Call, Reply},
+};
+
+/// Most records in one answer.
+const MAX_RECORDS: usize = 1_000;
+/// Clients following one job.
+const MAX_FOLLOWERS: usize = 16;
+
+impl Keeper {
+    /// Answers a client; what goes on longer is told as it happens.
+    pub(super) fn answer(&mut self, call: Call) -> Result<(), KeeperError> {
+        let reply = match call.ask {
+            Ask::Status => Reply::Document { body: self.status()? },
+            Ask::Journal { limit } => Reply::Document { body: self.newest_records(limit)? },
+            Ask::Rent(intake) => match self.take_job(*intake)? {
+                Ok(job) => return self.follow(job, call.reply),
+                Err(text) => Reply::Error { text },
+            },
+            Ask::Follow { job } => return self.follow(job, call.reply),
+            Ask::Pause => {
+                self.paused = true;
+                info!("paused: no new bids and matches");
+                Reply::Ok { text: "paused: no new bids and matches; what runs goes on".into() }
+            }
+            Ask::Resume => {
+                self.paused = false;
+                info!("resumed");
+                Reply::Ok { text: "resumed".into() }
+            }
+            Ask::Stop => {
+                self.stop.cancel();
+                Reply::Ok { text: "stopping; containers go on and are adopted at the next start".into() }
+            }
+        };
+        // A client that left does not want the answer.
+        let _ = call.reply.try_send(reply);
+        Ok(())
+    }
+
+    fn take_job(&mut self, intake: Intake) -> Result<Result<JobId, String>, KeeperError> {
+        if self.agent.is_none() {
+            return Ok(Err("this keeper has no [agent] table, so it cannot rent; ask an agent's keeper".into()));
+        }
+        let Intake { request, spec, spec_hash } = intake;
+        let now = now_s();
+        let added = self.journal.add_job(|id| Job {
+            id,
+            spec,
+            spec_hash,
+            class: request.class,
+            max_price_per_hour: request.max_price_per_hour,
+            priority: request.priority,
+            max_duration_s: request.max_duration_s,
+            created_s: now,
+            deadline_s: now + request.priority.patience_s(),
+            out_dir: request.out_dir.join(id.to_string()),
+            state: JobState::Active,
+        });
+        let job = match added {
+            Ok(job) => job,
+            Err(full @ JournalError::Full(_)) => return Ok(Err(full.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        let task = job.spec.tasks.first().map(|task| task.task_type.name()).unwrap_or_default();
+        info!(job = %job.id, task, priority = ?job.priority, "job taken");
+        let id = job.id;
+        self.jobs.insert(id, job);
+        Ok(Ok(id))
+    }
+
+    fn follow(&mut self, id: JobId, reply: mpsc::Sender<Reply>) -> Result<(), KeeperError> {
+        let Some(job) = self.jobs.get(&id) else {
+            let text = format!("{id} is unknown here; `keeper status` lists the jobs");
+            let _ = reply.try_send(Reply::Error { text });
+            return Ok(());
+        };
+        let _ = reply.try_send(Reply::Accepted { job: id });
+        if let Some(end) = ending(job) {
+            let _ = reply.try_send(end);
+            return Ok(());
+        }
+        let followers = self.followers.entry(id).or_default();
+        followers.retain(|follower| !follower.is_closed());
+        if followers.len() >= MAX_FOLLOWERS {
+            let text = format!("{MAX_FOLLOWERS} clients follow {id} already; it goes on, `keeper status` shows it");
+            let _ = reply.try_send(Reply::Error { text });
+            return Ok(());
+        }
+        followers.push(reply);
+        Ok(())
+    }
+
+    /// Tells the followers of a job where it stands, when that is news.
+    pub(super) fn say(&mut self, id: JobId, text: String) {
+        if self.said.get(&id) == Some(&text) {
+            return;
+        }
+        info!(job = %id, "{text}");
+        self.tell(id, &Reply::Progress { job: id, text: text.clone() });
+        self.said.insert(id, text);
+    }
+
+    /// Tells the followers of a job that something is being done for it.
+    pub(super) fn announce(&mut self, record: &Record) {
+        let text = match &record.intent {
+            Intent::Bid { job, tick, attempt, .. } => {
+                Some((*job, format!("bid {} at tick {tick}: {}", attempt + 1, record.why)))
+            }
+            Intent::Deliver { job, rental } => Some((*job, format!("handing the work for {rental} over"))),
+            Intent::Fetch { job, rental } => Some((*job, format!("bringing the result of {rental}"))),
+            _ => None,
+        };
+        if let Some((job, text)) = text {
+            self.say(job, text);
+        }
+    }
+
+    /// Ends a job and tells its followers.
+    pub(super) fn end(&mut self, id: JobId, state: JobState) -> Result<(), KeeperError> {
+        let Some(job) = self.journal.end_job(id, state)? else { return Ok(()) };
+        match &job.state {
+            JobState::Finished { rental, files } => info!(job = %id, %rental, files = files.len(), "job finished"),
+            JobState::Failed { reason } => warn!(job = %id, %reason, "job failed"),
+            JobState::Active => {}
+        }
+        if let Some(end) = ending(&job) {
+            self.tell(id, &end);
+        }
+        self.jobs.insert(id, job);
+        self.followers.remove(&id);
+        self.said.remove(&id);
+        Ok(())
+    }
+
+    fn tell(&mut self, id: JobId, reply: &Reply) {
+        if let Some(followers) = self.followers.get_mut(&id) {
+            // A follower that does not read for 256 lines is let go; the job goes on.
+            followers.retain(|follower| follower.try_send(reply.clone()).is_ok());
+        }
+    }
+
+    fn status(&self) -> Result<serde_json::Value, KeeperError> {
+        let head = self.index.snapshot()?.head();
+        let records = self.journal.records()?;
+        let live: Vec<_> = records
+            .iter()
+            .filter(|(_, record)| record.state.is_live())
+            .map(|(key, record)| json!({ "key": key, "state": record.state.name(), "attempt": record.attempt, "why": record.why }))
+            .collect();
+        let gas_wei: u128 = records
+            .iter()
+            .map(|(_, record)| match record.state {
+                crate::journal::State::Done { gas_wei, .. } => gas_wei,
+                _ => 0,
+            })
+            .sum();
+        let jobs: Vec<_> = self
+            .jobs
+            .values()
+            .rev()
+            .take(MAX_RECORDS)
+            .map(|job| {
+                json!({
+                    "job": job.id.to_string(),
+                    "task": job.spec.tasks.first().map(|task| task.task_type.name()),
+                    "priority": job.priority,
+                    "spec_hash": job.spec_hash,
+                    "folder": job.out_dir,
+                    "progress": self.said.get(&job.id),
+                    "outcome": job.state,
+                })
+            })
+            .collect();
+        Ok(json!({
+            "block": head.map(|head| head.number),
+            "block_age_s": head.map(|head| now_s().saturating_sub(head.timestamp)),
+            "paused": self.paused,
+            "agent": self.agent.as_ref().map(|agent| json!({ "wallet": agent.wallet, "session_key": agent.key })),
+            "provider": self.provider.as_ref().map(|own| json!({
+                "address": own.address,
+                "endpoint": own.endpoint,
+                "engine": own.workshop.engine.name(),
+                "image": own.workshop.image,
+            })),
+            "jobs": jobs,
+            "under_way": live,
+            "gas_wei": gas_wei.to_string(),
+        }))
+    }
+
+    fn newest_records(&self, limit: usize) -> Result<serde_json::Value, KeeperError> {
+        let mut records = self.journal.records()?;
+        records.sort_by_key(|(_, record)| std::cmp::Reverse(record.at_s));
+        records.truncate(limit.min(MAX_RECORDS));
+        let shown = records.into_iter().map(|(key, record)| {
+            let mut shown = json!(record);
+            if let Some(fields) = shown.as_object_mut() {
+                fields.insert("key".into(), key.into());
+            }
+            shown
+        });
+        Ok(shown.collect())
+    }
+}
+
+fn ending(job: &Job) -> Option<Reply> {
+    match &job.state {
+        JobState::Active => None,
+        JobState::Finished { rental, files } => {
+            Some(Reply::Finished { job: job.id, rental: *rental, folder: job.out_dir.clone(), files: files.clone() })
+        }
+        JobState::Failed { reason } => Some(Reply::Error { text: format!("{}: {reason}", job.id) }),
+    }
+}

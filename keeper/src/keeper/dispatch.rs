@@ -1,0 +1,191 @@
+//! Intents to the hands that carry them out, and what comes back.
+
+use alloy::primitives::Address;
+use contracts::ids::AgreementId;
+use indexer::rows::AgreementRow;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{info, warn};
+
+use super::{Keeper, KeeperError};
+use crate::{
+    act::errands::{Courier, ErrandError},
+    blobs::BlobEvent,
+    clock::now_s,
+    event::{Done, Event, Intent, Outcome},
+    job::{Job, JobId, JobState},
+    journal::{Record, State},
+    ledger::REFUTED,
+};
+
+impl Keeper {
+    /// Hands a planned record to whoever acts on it; one that nobody can act on has failed.
+    pub(super) fn dispatch(&mut self, record: Record) -> Result<(), KeeperError> {
+        let key = record.intent.key();
+        let handed = if record.intent.on_chain() { self.to_relay(record) } else { self.to_errand(record)? };
+        match handed {
+            Ok(()) => Ok(()),
+            Err(problem) => self.acted(Outcome { key, result: Err(problem) }),
+        }
+    }
+
+    fn to_relay(&self, record: Record) -> Result<(), String> {
+        // An agent pays for what it bids and disputes; whatever moves an agreement on, either side may pay for.
+        let of_agent = matches!(record.intent, Intent::Bid { .. } | Intent::Dispute { .. }) || self.provider.is_none();
+        let relay = match of_agent {
+            true => self.agent.as_ref().map(|agent| &agent.relay),
+            false => self.provider.as_ref().map(|own| &own.relay),
+        };
+        let relay = relay.ok_or("this keeper no longer has the role that planned it")?;
+        relay.try_send(record).map_err(|_| "the relay has too much to do".to_owned())
+    }
+
+    /// Starts an errand; its end comes back as an event.
+    fn to_errand(&self, record: Record) -> Result<Result<(), String>, KeeperError> {
+        let Ok(place) = self.errands.clone().try_acquire_owned() else {
+            return Ok(Err("too many errands at once".into()));
+        };
+        let row = match record.intent.rental() {
+            Some(rental) => self.index.snapshot()?.agreement(rental)?,
+            None => None,
+        };
+        let Some(row) = row else { return Ok(Err("the index does not know the rental".into())) };
+        let key = record.intent.key();
+        match record.intent {
+            Intent::Work { .. } => {
+                let Some(own) = &self.provider else { return Ok(Err("this keeper is no provider any more".into())) };
+                let workshop = own.workshop.clone();
+                self.set_off(
+                    key,
+                    place,
+                    async move { workshop.work(&row, record.attempt).await.map(|_| Done::Worked) },
+                );
+            }
+            Intent::Deliver { job, .. } => match self.courier(&row, job)? {
+                Err(problem) => return Ok(Err(problem)),
+                Ok(trip) => self.set_off(key, place, async move {
+                    trip.courier.deliver(&row, &trip.endpoint, &trip.job).await.map(|()| Done::Delivered)
+                }),
+            },
+            Intent::Fetch { job, .. } => match self.courier(&row, job)? {
+                Err(problem) => return Ok(Err(problem)),
+                Ok(trip) => self.set_off(key, place, async move {
+                    let brought = trip.courier.fetch(&row, &trip.endpoint, &trip.signers, &trip.job).await?;
+                    Ok(Done::Fetched { job, rental: row.id, brought })
+                }),
+            },
+            _ => return Ok(Err("it is a transaction, not an errand".into())),
+        }
+        Ok(Ok(()))
+    }
+
+    fn set_off(
+        &self,
+        key: String,
+        place: OwnedSemaphorePermit,
+        errand: impl Future<Output = Result<Done, ErrandError>> + Send + 'static,
+    ) {
+        let (events, stop) = (self.events.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            // A stop leaves the errand planned in the journal: the next start runs it again.
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = errand => ended,
+            };
+            let result = ended.map_err(|error| match error {
+                ErrandError::Retry(text) => text,
+                ErrandError::Refuted(text) => format!("{REFUTED}{text}"),
+            });
+            // If the loop is gone, so is the reason to report.
+            let _ = events.send(Event::Acted(Outcome { key, result })).await;
+        });
+    }
+
+    /// All that a trip to a rental's provider needs.
+    fn courier(&self, row: &AgreementRow, job: JobId) -> Result<Result<Trip, String>, KeeperError> {
+        let Some(agent) = &self.agent else { return Ok(Err("this keeper is no agent any more".into())) };
+        let Some(job) = self.jobs.get(&job) else { return Ok(Err(format!("{job} is unknown"))) };
+        let Some(provider) = row.provider() else { return Ok(Err("the bid is not matched any more".into())) };
+        let Some(about) = self.index.snapshot()?.provider(provider)? else {
+            return Ok(Err(format!("provider {provider} is unknown")));
+        };
+        let signers = [provider].into_iter().chain(about.operators).collect();
+        Ok(Ok(Trip { courier: agent.courier.clone(), job: job.clone(), endpoint: about.row.endpoint, signers }))
+    }
+
+    /// Takes in how an intent ended.
+    pub(super) fn acted(&mut self, outcome: Outcome) -> Result<(), KeeperError> {
+        let Outcome { key, result } = outcome;
+        let state = match &result {
+            // The relay has journalled what it mined.
+            Ok(Done::Mined { .. }) => None,
+            Ok(_) => Some(State::Done { block: 0, gas_wei: 0 }),
+            Err(error) => Some(State::Failed { error: error.clone() }),
+        };
+        if let Some(state) = state
+            && self.journal.record(&key)?.is_some_and(|record| record.state.can_transition_to(&state))
+        {
+            self.journal.advance(&key, state, now_s())?;
+        }
+        let Some(record) = self.journal.record(&key)? else { return Ok(()) };
+        self.ledger.note(key.clone(), &record);
+        match result {
+            Ok(Done::Fetched { job, rental, brought }) => {
+                let state = match brought.message {
+                    None => JobState::Finished { rental, files: brought.files },
+                    Some(reason) => JobState::Failed { reason: format!("rental {rental}: {reason}") },
+                };
+                self.end(job, state)?;
+            }
+            Ok(Done::Worked) => self.worked(&record)?,
+            Ok(Done::Mined { .. } | Done::Delivered) => {}
+            Err(error) => {
+                warn!(%key, attempt = record.attempt, %error, "did not work; it is tried again while it is wanted")
+            }
+        }
+        Ok(())
+    }
+
+    fn worked(&mut self, record: &Record) -> Result<(), KeeperError> {
+        if let (Some(rental), Some(own)) = (record.intent.rental(), &mut self.provider)
+            && let Some(result) = self.journal.result(rental)?
+        {
+            info!(%rental, exit_code = result.receipt.exit_code, seconds = result.receipt.seconds, "worker done");
+            own.results.insert(rental, result);
+        }
+        Ok(())
+    }
+
+    /// Takes in what came over the data plane.
+    pub(super) fn arrived(&mut self, event: BlobEvent) {
+        let Some(own) = &mut self.provider else { return };
+        match event {
+            BlobEvent::SpecReady { .. } => {}
+            BlobEvent::InputsComplete { rental } => {
+                info!(%rental, "all inputs are here");
+                own.deliveries.entry(rental).or_default().complete = true;
+            }
+            BlobEvent::Countersigned { rental, signature } => {
+                info!(%rental, "start countersigned");
+                own.deliveries.entry(rental).or_default().countersignature = Some(signature);
+            }
+        }
+    }
+
+    /// Drops what is remembered of rentals that are over.
+    pub(super) fn forget(&mut self, over: &[AgreementId]) {
+        if let Some(own) = &mut self.provider {
+            for rental in over {
+                own.deliveries.remove(rental);
+                own.results.remove(rental);
+            }
+        }
+    }
+}
+
+struct Trip {
+    courier: Courier,
+    job: Job,
+    endpoint: String,
+    signers: Vec<Address>,
+}
