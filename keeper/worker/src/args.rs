@@ -90,6 +90,7 @@ mod tests {
         check(&["--out", "b", "--in", "a"], Ok(work("a", "b")));
         check(&["--in", "a", "--help"], Ok(Command::Help));
         check(&["--hold"], Ok(Command::Hold));
+        check(&["--hold"], Ok(Command::Hold));
         check(&["--in"], Err("--in needs a folder"));
         check(&["--out", ""], Err("--out needs a folder"));
         check(&["--inn", "a"], Err("\"--inn\""));

@@ -1,6 +1,6 @@
 //! `image_processing`: a thumbnail in the wanted format, and the picture's measures as JSON.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek};
 
 use image::{
     DynamicImage, ExtendedColorType, GenericImageView as _, ImageDecoder as _, ImageEncoder as _, ImageError,
@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{failure::Failure, output::OutDir, task::Blob};
 
-/// An input may have at most this many bytes; some decoders hold the whole file.
-const MAX_BYTES: u64 = 32 << 20;
+/// An input may have at most this many bytes.
+const MAX_BYTES: u64 = 64 << 20;
 
-/// A decoded picture may take at most this many bytes: 32 megapixels of RGB. With the decoder's own copies that
-/// stays within a container of 384 MiB; baseline JPEG and PNG stay within 256 MiB.
-const MAX_DECODED_BYTES: u64 = 96 << 20;
+/// Decoding may take at most this many bytes by [`memory_needed`], so that a container of 256 MiB is enough. That is
+/// 70 megapixels as PNG, 50 of a camera's JPEG, 24 as the most wasteful progressive JPEG.
+const MAX_MEMORY_BYTES: u64 = 224 << 20;
 
 /// Neither side may be longer.
 const MAX_SIDE_PX: u32 = 32_768;
@@ -36,7 +36,7 @@ const JPEG_QUALITY: u8 = 85;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Parameters {
-    /// The longer side of the thumbnail, 1 to 4096; a smaller picture keeps its size.
+    /// The longer side of the thumbnail, 1 to 2048; a smaller picture keeps its size.
     max_px: u32,
     /// Of the thumbnail; the input's own by default, PNG where that is none of these.
     format: Option<Target>,
@@ -62,10 +62,10 @@ impl Parameters {
     /// # Errors
     /// [`Failure::Usage`] for a number out of range.
     pub(crate) fn checked(self) -> Result<Self, Failure> {
-        if (1..=4096).contains(&self.max_px) {
+        if (1..=2048).contains(&self.max_px) {
             Ok(self)
         } else {
-            Err(Failure::Usage(format!("parameter max_px is {}; it must be 1 to 4096", self.max_px)))
+            Err(Failure::Usage(format!("parameter max_px is {}; it must be 1 to 2048", self.max_px)))
         }
     }
 }
@@ -124,7 +124,7 @@ pub(crate) fn process(
     out: &mut OutDir,
 ) -> Result<String, Failure> {
     blob.check_size(MAX_BYTES, "image_processing")?;
-    let source = decode(blob)?;
+    let source = decode(blob, parameters.max_px)?;
     let (colours, histogram, has_transparency) = measure(&source.picture);
     let target = parameters.format.unwrap_or_else(|| Target::nearest(source.format));
     let (width_px, height_px) = source.shown();
@@ -186,8 +186,9 @@ impl Source {
     }
 }
 
-fn decode(blob: &mut Blob) -> Result<Source, Failure> {
-    let name = blob.name.clone();
+fn decode(blob: &mut Blob, max_px: u32) -> Result<Source, Failure> {
+    let (name, bytes) = (blob.name.clone(), blob.bytes);
+    let progressive = is_progressive(&mut blob.reader()?);
     let bad = |error: &ImageError| Failure::bad(&name, format!("cannot be decoded: {error}"));
     let mut reader = ImageReader::new(blob.reader()?)
         .with_guessed_format()
@@ -198,18 +199,23 @@ fn decode(blob: &mut Blob) -> Result<Source, Failure> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE_PX);
     limits.max_image_height = Some(MAX_SIDE_PX);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limits.max_alloc = Some(MAX_MEMORY_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| bad(&error))?;
     // Checked before a single pixel is decoded: a few kilobytes can claim gigabytes.
     let (width, height) = decoder.dimensions();
-    if decoder.total_bytes() > MAX_DECODED_BYTES {
+    let decoded = decoder.total_bytes();
+    // The first step of scaling keeps a copy of twice the thumbnail's size beside the picture.
+    let pixels = (u64::from(width) * u64::from(height)).max(1);
+    let scaled = (4 * u64::from(max_px) * u64::from(max_px)).min(pixels) * decoded.div_ceil(pixels);
+    let needed = memory_needed(format, progressive, decoded, bytes).max(decoded.saturating_add(scaled));
+    if needed > MAX_MEMORY_BYTES {
         return Err(Failure::bad(
             &name,
             format!(
-                "is {width}×{height} px and would take {} MiB decoded; this worker takes at most {} MiB: scale it down",
-                decoder.total_bytes().div_ceil(1 << 20),
-                MAX_DECODED_BYTES >> 20
+                "is {width}×{height} px, which takes {} MiB to decode; this worker has {} MiB for it: scale it down",
+                needed.div_ceil(1 << 20),
+                MAX_MEMORY_BYTES >> 20
             ),
         ));
     }
@@ -218,6 +224,44 @@ fn decode(blob: &mut Blob) -> Result<Source, Failure> {
     let colour_type = decoder.original_color_type();
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| bad(&error))?;
     Ok(Source { picture, format, colour_type, orientation })
+}
+
+/// An estimate of the memory that decoding takes, measured with large pictures of each format. `decoded` is the size
+/// of the pixels, `file` that of the input.
+const fn memory_needed(format: ImageFormat, progressive: bool, decoded: u64, file: u64) -> u64 {
+    match format {
+        // The decoder holds the file; a progressive one is collected as 16-bit coefficients first.
+        ImageFormat::Jpeg if progressive => decoded.saturating_mul(3).saturating_add(file),
+        ImageFormat::Jpeg => decoded.saturating_add(file),
+        // Luma and chroma beside the pixels; the frame beside the canvas.
+        ImageFormat::WebP | ImageFormat::Gif => decoded.saturating_mul(2),
+        _ => decoded,
+    }
+}
+
+/// True for a progressive JPEG: walks the segments up to the frame header (ITU-T T.81, annex B). A file that is no
+/// JPEG, or a broken one, is left to its decoder.
+fn is_progressive(reader: &mut (impl Read + Seek)) -> bool {
+    let mut marker = [0; 4];
+    if reader.read_exact(&mut marker[..2]).is_err() || marker[..2] != [0xff, 0xd8] {
+        return false;
+    }
+    // A camera writes some twenty segments before the frame.
+    for _ in 0..1_000 {
+        if reader.read_exact(&mut marker).is_err() || marker[0] != 0xff {
+            return false;
+        }
+        match marker[1] {
+            0xc2 | 0xc6 | 0xca | 0xce => return true,
+            0xc0 | 0xc1 | 0xda => return false,
+            _ => {}
+        }
+        let length = i64::from(u16::from_be_bytes([marker[2], marker[3]]));
+        if length < 2 || reader.seek_relative(length - 2).is_err() {
+            return false;
+        }
+    }
+    false
 }
 
 /// Mean colour, histogram, and whether any pixel is not fully opaque.
@@ -264,12 +308,20 @@ fn shrink(picture: DynamicImage, max_px: u32) -> DynamicImage {
         u32::try_from(exact).unwrap_or(max_px).max(1)
     };
     let (to_width, to_height) = (scaled(width), scaled(height));
-    // A box filter brings a large picture near its size at little memory. The last step is cubic: unlike Lanczos it
-    // needs no sine, whose last bit differs between processors.
-    let near = if longer > max_px.saturating_mul(4) {
-        picture.thumbnail_exact(to_width.saturating_mul(2), to_height.saturating_mul(2))
+    // A box filter brings a large picture to twice its size at little memory, since the last step works in 32-bit
+    // floats. That one is cubic: unlike Lanczos it needs no sine, whose last bit differs between processors.
+    let near = if longer > max_px * 2 {
+        let near = picture.thumbnail_exact(to_width * 2, to_height * 2);
+        drop(picture);
+        near
     } else {
         picture
+    };
+    // Results have 8 bits a channel, so nothing wider needs to be scaled.
+    let near = match near {
+        wide @ (DynamicImage::ImageRgba16(_) | DynamicImage::ImageLumaA16(_)) => wide.into_rgba8().into(),
+        wide @ (DynamicImage::ImageRgb16(_) | DynamicImage::ImageLuma16(_)) => wide.into_rgb8().into(),
+        narrow => narrow,
     };
     near.resize_exact(to_width, to_height, imageops::FilterType::CatmullRom)
 }
@@ -367,6 +419,15 @@ mod tests {
         check_size((512, 512), 512, (512, 512));
         check_size((5000, 3), 100, (100, 1));
         check_size((7, 1), 1, (1, 1));
+    }
+
+    #[test]
+    fn progressive_jpegs_are_recognised() {
+        let check = |bytes: &[u8], expect| assert_eq!(is_progressive(&mut Cursor::new(bytes)), expect, "{bytes:x?}");
+        check(b"\xff\xd8\xff\xe0\0\x04ab\xff\xc2\0\x0b", true);
+        check(b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0\0\x0b", false);
+        check(b"\xff\xd8\xff\xe0\0\0", false);
+        check(b"\x89PNG\xff\xc2\0\x0b", false);
     }
 
     #[test]

@@ -2,13 +2,19 @@
 
 use pulldown_cmark::{Event, HeadingLevel, LinkType, Parser, Tag, TagEnd};
 
-use super::html::{self, Sanitised};
+use super::{
+    MAX_BLOCKS,
+    html::{self, Sanitised},
+    statistics::MAX_LISTED,
+};
 
 /// A text as blocks, with what its markup says.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) blocks: Vec<Block>,
+    /// The first [`MAX_LISTED`] of `link_count`.
     pub(crate) links: Vec<Link>,
+    pub(crate) link_count: usize,
     pub(crate) images: usize,
     pub(crate) tables: usize,
 }
@@ -181,7 +187,10 @@ impl Builder {
             TagEnd::Link => {
                 if let Some((from, url)) = self.links.pop() {
                     let text = self.text.get(from..).unwrap_or_default().trim().to_owned();
-                    self.document.links.push(Link { text, url });
+                    self.document.link_count += 1;
+                    if self.document.links.len() < MAX_LISTED {
+                        self.document.links.push(Link { text, url });
+                    }
                 }
             }
             _ => {}
@@ -210,7 +219,8 @@ impl Builder {
             Kind::Code => text.trim_end().to_owned(),
             _ => text.trim().to_owned(),
         };
-        if text.is_empty() {
+        // The caller refuses a text that reaches the bound.
+        if text.is_empty() || self.document.blocks.len() == MAX_BLOCKS {
             return;
         }
         let mut lead = "> ".repeat(self.quotes);

@@ -19,8 +19,12 @@ use crate::{
     task::{Blob, unreadable},
 };
 
-/// An input may have at most this many bytes; the text, its parse and its page together then fit into 128 MiB.
-const MAX_BYTES: u64 = 8 << 20;
+/// An input may have at most this many bytes, some 700,000 words: its parse tree, blocks and page together then fit
+/// into a container of 256 MiB.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// A text may have at most this many blocks (paragraphs, items, rows); hundreds of thousands are a table, not a text.
+const MAX_BLOCKS: usize = 200_000;
 
 /// What the renter may choose.
 #[derive(Debug, Deserialize)]
@@ -64,6 +68,10 @@ pub(crate) fn process(
 
     let markdown = is_markdown(&name);
     let document = if markdown { document::parse(&text) } else { plain::parse(&text) };
+    if document.blocks.len() >= MAX_BLOCKS {
+        let reason = format!("has {MAX_BLOCKS} or more paragraphs: split it, or use data_analysis for a table");
+        return Err(Failure::bad(&name, reason));
+    }
     let language = language::detect(&document);
     let sentences = sentences::split(&document);
     let statistics = statistics::gather(&name, markdown, note, &text, &document, &sentences, language);

@@ -1,12 +1,19 @@
 //! Plain text to blocks: paragraphs end at a blank line, bulleted lines are items of their own.
 
-use super::document::{Block, Document, Kind};
+use super::{
+    MAX_BLOCKS,
+    document::{Block, Document, Kind},
+};
 
 /// Reads text without markup. Control characters go, line breaks within a paragraph stay.
 pub(crate) fn parse(text: &str) -> Document {
     let mut document = Document::default();
     let mut open: Option<Block> = None;
     for line in text.lines() {
+        // The caller refuses a text that reaches the bound.
+        if document.blocks.len() == MAX_BLOCKS {
+            break;
+        }
         let line: String = line.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect();
         let line = line.trim();
         if line.is_empty() {

@@ -16,7 +16,7 @@ const WORDS_PER_MINUTE: usize = 238;
 const TOP_TERMS: usize = 20;
 
 /// Lists in the result have at most this many entries; the counts beside them are of all.
-const MAX_LISTED: usize = 500;
+pub(crate) const MAX_LISTED: usize = 500;
 
 /// The content of `<stem>.stats.json`.
 #[derive(Debug, Serialize)]
@@ -107,7 +107,7 @@ pub(crate) fn gather(
         words_per_sentence: tenths(sentence_words, sentences.len()),
         reading_time_s: (words * 60).div_ceil(WORDS_PER_MINUTE),
         heading_count: document.headings().count(),
-        link_count: document.links.len(),
+        link_count: document.link_count,
         image_count: document.images,
         list_item_count: number_of(Kind::Item),
         table_count: document.tables,
@@ -119,7 +119,7 @@ pub(crate) fn gather(
             .take(MAX_LISTED)
             .map(|(level, text)| Heading { level, text: text.to_owned() })
             .collect(),
-        links: document.links.iter().take(MAX_LISTED).map(LinkEntry::from).collect(),
+        links: document.links.iter().map(LinkEntry::from).collect(),
     }
 }
 

@@ -119,3 +119,13 @@ fn the_command_line_explains_itself() {
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8(help.stdout).unwrap().contains("Usage: worker"));
 }
+
+#[test]
+fn a_holder_sleeps_until_it_is_killed() {
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_worker")).arg("--hold").spawn().unwrap();
+    // Whatever ends by itself would be gone long before another process has come and gone.
+    assert!(Command::new(env!("CARGO_BIN_EXE_worker")).arg("--version").status().unwrap().success());
+    assert!(holder.try_wait().unwrap().is_none());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}

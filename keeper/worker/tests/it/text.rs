@@ -86,3 +86,10 @@ fn the_same_input_gives_the_same_manifest() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn texts_beyond_the_bounds_are_refused() {
+    let run = |text: String| Task::new("text_processing", &[("big.md", text.as_bytes())]).run();
+    run("- a\n".repeat(250_000)).failed(65, "has 200000 or more paragraphs");
+    run("word ".repeat(1_000_000)).failed(65, "has 5 MiB; text_processing takes at most 4 MiB");
+}
