@@ -57,16 +57,16 @@ abstract contract MarketDemand is MarketSettlement {
     function cancel(uint96 agreementId) external nonReentrant {
         Head head = _consumed(agreementId);
         if (head.isIn(Status.Open)) {
-            uint40 cancellableAt = head.placedAt() + MIN_BID_LIFETIME;
-            if (_now() < cancellableAt) revert BidTooYoung(agreementId, cancellableAt);
+            uint256 cancellableAt = head.placedAt() + MIN_BID_LIFETIME;
+            if (block.timestamp < cancellableAt) revert BidTooYoung(agreementId, uint40(cancellableAt));
             _books[Ids.book(agreementId)].drop(Ids.tick(agreementId));
             return _remove(
-                agreementId, head, _now() < head.expiry() ? RemovalReason.Cancelled : RemovalReason.Expired
+                agreementId, head, block.timestamp < head.expiry() ? RemovalReason.Cancelled : RemovalReason.Expired
             );
         }
         bool confirmed = head.isIn(Status.Confirmed);
         Rental memory rental = _timely(agreementId, head, confirmed ? Status.Confirmed : Status.Running);
-        uint40 elapsed = confirmed ? 0 : _now() - rental.startOrBillable;
+        uint256 elapsed = confirmed ? 0 : block.timestamp - rental.startOrBillable;
         Outcome memory outcome;
         outcome.status = Status.Cancelled;
         outcome.gross = _cost(agreementId, _billable(elapsed, head.maxDuration()));
@@ -76,34 +76,34 @@ abstract contract MarketDemand is MarketSettlement {
     /// @inheritdoc IAIPowerRental
     function dispute(uint96 agreementId, bytes32 reasonHash) external nonReentrant {
         Head head = _consumed(agreementId);
-        uint96 deposit = _deposit(agreementId, _timely(agreementId, head, Status.Submitted).startOrBillable);
-        uint40 timeout = _in(DISPUTE_TIMEOUT);
+        uint256 deposit = _deposit(agreementId, _timely(agreementId, head, Status.Submitted).startOrBillable);
+        uint40 timeout = uint40(block.timestamp + DISPUTE_TIMEOUT);
         _records[agreementId].head = head.withStatus(Status.Disputed);
         _records[agreementId].rental.deadline = timeout;
-        emit DisputeFiled(agreementId, msg.sender, reasonHash, deposit, timeout);
+        emit DisputeFiled(agreementId, msg.sender, reasonHash, uint96(deposit), timeout);
 
-        uint96 creditUsed = _useCredit(msg.sender, deposit);
+        uint256 creditUsed = _useCredit(msg.sender, deposit);
         uint256 before = _balance();
-        IAgentWallet(msg.sender).fundDeposit(agreementId, deposit, creditUsed);
+        IAgentWallet(msg.sender).fundDeposit(agreementId, uint96(deposit), uint96(creditUsed));
         _checkReceived(before, deposit - creditUsed);
     }
 
     /// @dev Seconds to pay for at `elapsed`: never less than the minimum, never more than was escrowed.
-    function _billable(uint40 elapsed, uint24 maxDuration) internal view returns (uint40) {
+    function _billable(uint256 elapsed, uint256 maxDuration) internal view returns (uint256) {
         if (elapsed < MIN_BILLED) return MIN_BILLED;
         return elapsed < maxDuration ? elapsed : maxDuration;
     }
 
-    function _place(address wallet, address agent, BidTerms memory terms) private returns (uint96 id) {
+    function _place(address wallet, address agent, BidTerms memory terms) private returns (uint96) {
         _checkTerms(terms);
-        uint96 escrow = Price.cost(_price(terms.cls, terms.tick), terms.maxDuration);
-        uint16 book = Ids.bookFor(terms.cls, terms.preemptible, terms.maxDuration);
-        id = Ids.make(book, terms.tick, _books[book].push(terms.tick));
+        uint256 escrow = Price.cost(_price(terms.cls, terms.tick), terms.maxDuration);
+        uint256 book = Ids.bookFor(terms.cls, terms.preemptible, terms.maxDuration);
+        uint96 id = uint96(Ids.make(book, terms.tick, _books[book].push(terms.tick)));
         uint16 feeBps = _feeBps;
         Record storage record = _records[id];
-        record.head = Heads.open(wallet, terms.maxDuration, terms.expiry, _now(), feeBps);
+        record.head = Heads.open(wallet, terms.maxDuration, terms.expiry, block.timestamp, feeBps);
         record.evidence = terms.specHash;
-        uint96 creditUsed = _useCredit(wallet, escrow);
+        uint256 creditUsed = _useCredit(wallet, escrow);
         emit BidPlaced(
             id,
             wallet,
@@ -112,15 +112,16 @@ abstract contract MarketDemand is MarketSettlement {
             terms.expiry,
             feeBps,
             terms.templateId,
-            escrow,
-            creditUsed,
+            uint96(escrow),
+            uint96(creditUsed),
             terms.specHash,
             terms.policyHash
         );
 
         uint256 before = _balance();
-        IAgentWallet(wallet).fundBid(id, agent, terms.cls, terms.tick, escrow, creditUsed);
+        IAgentWallet(wallet).fundBid(id, agent, terms.cls, terms.tick, uint96(escrow), uint96(creditUsed));
         _checkReceived(before, escrow - creditUsed);
+        return id;
     }
 
     function _checkWallet(address wallet) private view {
@@ -128,22 +129,22 @@ abstract contract MarketDemand is MarketSettlement {
     }
 
     function _checkTerms(BidTerms memory terms) private view {
-        uint40 earliest = _in(MIN_BID_LIFETIME);
-        uint40 latest = _in(MAX_BID_LIFETIME);
+        uint256 expiry = terms.expiry;
         if (terms.maxDuration < MIN_BILLED || terms.maxDuration > Ids.MAX_DURATION) {
             revert InvalidDuration(terms.maxDuration);
         }
-        if (terms.expiry < earliest || terms.expiry <= _now()) revert BidLifetimeTooShort(terms.expiry, earliest);
-        if (terms.expiry > latest) revert BidLifetimeTooLong(terms.expiry, latest);
+        uint256 bound = block.timestamp + MIN_BID_LIFETIME;
+        if (expiry < bound) revert BidLifetimeTooShort(uint40(expiry), uint40(bound));
+        bound = block.timestamp + MAX_BID_LIFETIME;
+        if (expiry > bound) revert BidLifetimeTooLong(uint40(expiry), uint40(bound));
         if (terms.specHash == 0) revert ZeroSpecHash();
-        // A class beyond the mask's width shifts to zero and is unknown as well.
-        if (_templates[terms.templateId] & uint256(1) << terms.cls == 0) {
+        if (_templates[terms.templateId] >> terms.cls & 1 == 0) {
             revert TemplateUnknown(terms.templateId, terms.cls);
         }
     }
 
-    function _consumed(uint96 id) private view returns (Head head) {
+    function _consumed(uint256 id) private view returns (Head head) {
         head = _records[id].head;
-        if (head.wallet() != msg.sender) revert NotConsumer(id, msg.sender);
+        if (head.wallet() != msg.sender) revert NotConsumer(uint96(id), msg.sender);
     }
 }

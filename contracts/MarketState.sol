@@ -5,6 +5,7 @@ import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step
 import {NoncesKeyed} from "@openzeppelin/contracts/utils/NoncesKeyed.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
 import {Agreement, Bid, Level, Offer, Start, Status, Template, Timing} from "./interfaces/Types.sol";
@@ -56,23 +57,23 @@ abstract contract MarketState is
     address internal constant BURNED = 0x000000000000000000000000000000000000dEaD;
     uint16 internal constant MAX_FEE_BPS = 1000;
     uint256 internal constant MAX_ENDPOINT_LENGTH = 256;
-    uint40 internal constant MAX_BID_LIFETIME = 7 days;
+    uint256 internal constant MAX_BID_LIFETIME = 7 days;
     /// @dev No clock may exceed this, so that every agreement reaches its end within 30 days of its expiry.
-    uint40 internal constant MAX_CLOCK = 7 days;
+    uint256 internal constant MAX_CLOCK = 7 days;
     /// @dev Below this base, neighbouring ticks could round to one price.
     uint128 internal constant MIN_BASE_PRICE = 100;
 
     address public immutable override token;
     address public immutable override factory;
 
-    uint40 internal immutable START_DEADLINE;
-    uint40 internal immutable SUBMIT_GRACE;
-    uint40 internal immutable CHALLENGE_WINDOW;
-    uint40 internal immutable DISPUTE_TIMEOUT;
-    uint40 internal immutable MIN_BID_LIFETIME;
-    uint40 internal immutable MIN_BILLED;
-    uint40 internal immutable CHECKPOINT;
-    uint40 internal immutable BOND_SECONDS;
+    uint256 internal immutable START_DEADLINE;
+    uint256 internal immutable SUBMIT_GRACE;
+    uint256 internal immutable CHALLENGE_WINDOW;
+    uint256 internal immutable DISPUTE_TIMEOUT;
+    uint256 internal immutable MIN_BID_LIFETIME;
+    uint256 internal immutable MIN_BILLED;
+    uint256 internal immutable CHECKPOINT;
+    uint256 internal immutable BOND_SECONDS;
 
     /// @dev Shares a slot with Pausable's flag, which every bid reads too: keep Pausable the last base.
     uint16 internal _feeBps;
@@ -81,12 +82,12 @@ abstract contract MarketState is
     uint64 internal _lastOfferId;
     address internal _pauser;
 
-    mapping(uint8 cls => uint128) internal _bases;
-    mapping(uint16 templateId => uint32 classMask) internal _templates;
-    mapping(uint16 book => Books.Book) internal _books;
-    mapping(uint96 agreementId => Record) internal _records;
-    mapping(uint64 offerId => Listing) internal _listings;
-    mapping(address account => uint96) internal _credits;
+    mapping(uint256 cls => uint128) internal _bases;
+    mapping(uint256 templateId => uint256 classMask) internal _templates;
+    mapping(uint256 book => Books.Book) internal _books;
+    mapping(uint256 agreementId => Record) internal _records;
+    mapping(uint256 offerId => Listing) internal _listings;
+    mapping(address account => uint256) internal _credits;
     mapping(address provider => bool) internal _providers;
     mapping(address provider => mapping(address operator => bool)) internal _operators;
 
@@ -104,7 +105,8 @@ abstract contract MarketState is
         if (
             timing_.startDeadline == 0 || timing_.startDeadline > MAX_CLOCK || timing_.submitGrace > MAX_CLOCK
                 || timing_.challengeWindow == 0 || timing_.challengeWindow > MAX_CLOCK || timing_.disputeTimeout == 0
-                || timing_.disputeTimeout > MAX_CLOCK || timing_.minBidLifetime > MAX_BID_LIFETIME
+                || timing_.disputeTimeout > MAX_CLOCK || timing_.minBidLifetime == 0
+                || timing_.minBidLifetime > MAX_BID_LIFETIME
                 || timing_.minBilled == 0 || timing_.minBilled > 600 || timing_.checkpoint == 0
                 || timing_.checkpoint > Ids.MAX_DURATION || timing_.bondSeconds > MAX_CLOCK
         ) revert InvalidTiming();
@@ -127,8 +129,10 @@ abstract contract MarketState is
     function addClass(uint8 cls, uint128 basePrice) external onlyOwner {
         if (cls == 0 || cls > Ids.MAX_CLASS || basePrice < MIN_BASE_PRICE) revert InvalidClass(cls);
         if (_bases[cls] != 0) revert ClassExists(cls);
-        // The dearest escrow must fit its type, else bids at high ticks would fail late.
-        Price.cost(Price.ofTick(basePrice, type(uint8).max), Ids.MAX_DURATION);
+        // The dearest price and the dearest escrow must fit their types.
+        uint256 highest = Price.ofTick(basePrice, type(uint8).max);
+        SafeCast.toUint128(highest);
+        SafeCast.toUint96(Price.cost(highest, Ids.MAX_DURATION));
         _bases[cls] = basePrice;
         emit ClassAdded(cls, basePrice);
     }
@@ -163,14 +167,14 @@ abstract contract MarketState is
     /// @inheritdoc IAIPowerRental
     function timing() external view returns (Timing memory) {
         return Timing(
-            START_DEADLINE,
-            SUBMIT_GRACE,
-            CHALLENGE_WINDOW,
-            DISPUTE_TIMEOUT,
-            MIN_BID_LIFETIME,
-            MIN_BILLED,
-            CHECKPOINT,
-            BOND_SECONDS
+            uint40(START_DEADLINE),
+            uint40(SUBMIT_GRACE),
+            uint40(CHALLENGE_WINDOW),
+            uint40(DISPUTE_TIMEOUT),
+            uint40(MIN_BID_LIFETIME),
+            uint40(MIN_BILLED),
+            uint40(CHECKPOINT),
+            uint40(BOND_SECONDS)
         );
     }
 
@@ -186,12 +190,12 @@ abstract contract MarketState is
 
     /// @inheritdoc IAIPowerRental
     function priceOf(uint8 cls, uint8 tick) external view returns (uint128) {
-        return _price(cls, tick);
+        return uint128(_price(cls, tick));
     }
 
     /// @inheritdoc IAIPowerRental
     function escrowOf(uint8 cls, uint8 tick, uint24 maxDuration) external view returns (uint96) {
-        return Price.cost(_price(cls, tick), maxDuration);
+        return SafeCast.toUint96(Price.cost(_price(cls, tick), maxDuration));
     }
 
     /// @inheritdoc IAIPowerRental
@@ -202,11 +206,11 @@ abstract contract MarketState is
         return Agreement({
             id: agreementId,
             wallet: head.wallet(),
-            maxDuration: head.maxDuration(),
-            expiry: head.expiry(),
-            feeBps: head.feeBps(),
+            maxDuration: uint24(head.maxDuration()),
+            expiry: uint40(head.expiry()),
+            feeBps: uint16(head.feeBps()),
             status: head.status(),
-            flags: head.flags(),
+            flags: uint8(head.flags()),
             evidence: record.evidence,
             offerId: rental.offerId,
             startOrBillable: rental.startOrBillable,
@@ -243,7 +247,7 @@ abstract contract MarketState is
 
     /// @inheritdoc IAIPowerRental
     function creditOf(address account) external view returns (uint96) {
-        return _credits[account];
+        return uint96(_credits[account]);
     }
 
     /// @inheritdoc IAIPowerRental
@@ -280,33 +284,25 @@ abstract contract MarketState is
 
     // --- internals ---
 
-    function _startDigest(uint96 id) internal view returns (bytes32) {
+    function _startDigest(uint256 id) internal view returns (bytes32) {
         Record storage record = _records[id];
         uint64 offerId = record.rental.offerId;
         return _hashTypedDataV4(
             TypedData.hash(
-                Start(id, offerId, _listings[offerId].provider, record.evidence, record.rental.deadline)
+                Start(uint96(id), offerId, _listings[offerId].provider, record.evidence, record.rental.deadline)
             )
         );
     }
 
-    function _price(uint8 cls, uint8 tick) internal view returns (uint128) {
-        uint128 base = _bases[cls];
-        if (base == 0) revert ClassUnknown(cls);
+    function _price(uint256 cls, uint256 tick) internal view returns (uint256) {
+        uint256 base = _bases[cls];
+        if (base == 0) revert ClassUnknown(uint8(cls));
         return Price.ofTick(base, tick);
     }
 
-    /// @dev Token units for `duration` seconds at the price in the id.
-    function _cost(uint96 id, uint256 duration) internal view returns (uint96) {
+    /// @dev Token units for `duration` seconds at the price in the id; below 2^96 for a class that was added.
+    function _cost(uint256 id, uint256 duration) internal view returns (uint256) {
         return Price.cost(_price(Ids.cls(id), Ids.tick(id)), duration);
-    }
-
-    function _now() internal view returns (uint40) {
-        return uint40(block.timestamp);
-    }
-
-    function _in(uint40 delay) internal view returns (uint40) {
-        return _now() + delay;
     }
 
     function _setConfig(uint16 feeBps, address treasury, address arbiter, address pauser) private {

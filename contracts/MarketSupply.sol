@@ -25,12 +25,12 @@ abstract contract MarketSupply is MarketDemand {
 
     /// @dev What a match looks for; `expectedId` zero takes any head.
     struct Search {
-        uint64 offerId;
+        uint256 offerId;
         address provider;
-        uint16 book;
-        uint8 minTick;
-        uint16 free;
-        uint96 expectedId;
+        uint256 book;
+        uint256 minTick;
+        uint256 free;
+        uint256 expectedId;
     }
 
     // --- providers and offers ---
@@ -64,14 +64,14 @@ abstract contract MarketSupply is MarketDemand {
         uint40 validUntil
     ) external nonReentrant whenNotPaused returns (uint64 offerId) {
         if (!_providers[msg.sender]) revert NotProvider(msg.sender);
-        if (bookMask == 0 || slots == 0 || validUntil <= _now()) revert InvalidOffer();
+        if (bookMask == 0 || slots == 0 || validUntil <= block.timestamp) revert InvalidOffer();
         _checkBond(cls, reserveTick, bondPerSlot);
         offerId = ++_lastOfferId;
         _listings[offerId] = Listing(msg.sender, cls, bookMask, reserveTick, slots, 0, validUntil, bondPerSlot);
         emit OfferPosted(offerId, msg.sender, cls, bookMask, slots, reserveTick, bondPerSlot, validUntil);
 
-        uint96 bonds = SafeCast.toUint96(uint256(slots) * bondPerSlot);
-        uint96 due = bonds - _useCredit(msg.sender, bonds);
+        uint256 bonds = uint256(slots) * bondPerSlot;
+        uint256 due = bonds - _useCredit(msg.sender, bonds);
         if (due == 0) return offerId;
         uint256 before = _balance();
         IERC20(token).safeTransferFrom(msg.sender, address(this), due);
@@ -82,7 +82,7 @@ abstract contract MarketSupply is MarketDemand {
     function updateOffer(uint64 offerId, uint8 reserveTick, uint40 validUntil) external {
         Listing storage listing = _operated(offerId);
         if (listing.validUntil == 0) revert OfferInactive(offerId);
-        if (validUntil <= _now()) revert InvalidOffer();
+        if (validUntil <= block.timestamp) revert InvalidOffer();
         _checkBond(listing.cls, reserveTick, listing.bondPerSlot);
         listing.reserveTick = reserveTick;
         listing.validUntil = validUntil;
@@ -94,7 +94,7 @@ abstract contract MarketSupply is MarketDemand {
         Listing storage listing = _operated(offerId);
         if (listing.validUntil == 0) revert OfferInactive(offerId);
         uint16 used = listing.used;
-        uint96 bonds = SafeCast.toUint96(uint256(listing.slots - used) * listing.bondPerSlot);
+        uint256 bonds = uint256(listing.slots - used) * listing.bondPerSlot;
         listing.validUntil = 0;
         listing.slots = used;
         _addCredit(listing.provider, bonds);
@@ -112,7 +112,7 @@ abstract contract MarketSupply is MarketDemand {
     {
         Search memory search = _search(offerId, book, minTick);
         search.expectedId = expectedId;
-        agreementId = _match(search);
+        agreementId = uint96(_match(search));
         if (agreementId != 0) _listings[offerId].used += 1;
     }
 
@@ -128,9 +128,9 @@ abstract contract MarketSupply is MarketDemand {
         ids = new uint96[](count);
         uint256 found;
         while (found < count) {
-            uint96 id = _match(search);
+            uint256 id = _match(search);
             if (id == 0) break;
-            ids[found++] = id;
+            ids[found++] = uint96(id);
         }
         _listings[offerId].used += uint16(found);
         assembly ("memory-safe") {
@@ -145,13 +145,13 @@ abstract contract MarketSupply is MarketDemand {
         uint256 ticks = self.bitmap;
         uint256 dead;
         while (true) {
-            (bool found, uint8 tick) = Books.best(ticks, minTick);
+            (bool found, uint256 tick) = Books.best(ticks, minTick);
             if (!found) return 0;
-            uint64 tail = self.levels[tick].tail;
-            for (uint64 sequence = self.levels[tick].head; sequence < tail; ++sequence) {
-                agreementId = Ids.make(book, tick, sequence);
-                Head head = _records[agreementId].head;
-                if (head.isIn(Status.Open) && _now() < head.expiry()) return agreementId;
+            uint256 tail = self.levels[tick].tail;
+            for (uint256 sequence = self.levels[tick].head; sequence < tail; ++sequence) {
+                uint256 id = Ids.make(book, tick, sequence);
+                Head head = _records[id].head;
+                if (head.isIn(Status.Open) && block.timestamp < head.expiry()) return uint96(id);
                 if (dead++ == MAX_DEAD) return 0;
             }
             ticks &= ~(1 << tick);
@@ -184,7 +184,7 @@ abstract contract MarketSupply is MarketDemand {
         Outcome memory outcome;
         outcome.status = Status.Cancelled;
         outcome.slash = (_noShow(agreementId, rental.offerId) + 1) / 2;
-        emit AgreementDeclined(agreementId, outcome.slash);
+        emit AgreementDeclined(agreementId, uint96(outcome.slash));
         _close(agreementId, outcome);
     }
 
@@ -218,21 +218,21 @@ abstract contract MarketSupply is MarketDemand {
     function preempt(uint96 agreementId, bytes32 resultHash, bytes32 receiptRoot) external nonReentrant {
         (Head head, Rental memory rental) = _supplied(agreementId, Status.Running);
         if (!Ids.isPreemptible(agreementId)) revert NotPreemptible(agreementId);
-        uint40 elapsed = _now() - rental.startOrBillable;
+        uint256 elapsed = block.timestamp - rental.startOrBillable;
         if (elapsed > head.maxDuration()) elapsed = head.maxDuration();
-        rental.startOrBillable = elapsed - elapsed % CHECKPOINT;
+        rental.startOrBillable = uint40(elapsed - elapsed % CHECKPOINT);
         _deliver(agreementId, head.withFlags(Heads.PREEMPTED), rental, resultHash, receiptRoot);
     }
 
     // --- internals ---
 
     function _checkBond(uint8 cls, uint8 reserveTick, uint96 bondPerSlot) private view {
-        uint96 minimum = Price.cost(_price(cls, reserveTick), BOND_SECONDS);
-        if (bondPerSlot < minimum) revert BondTooSmall(bondPerSlot, minimum);
+        uint256 minimum = Price.cost(_price(cls, reserveTick), BOND_SECONDS);
+        if (bondPerSlot < minimum) revert BondTooSmall(bondPerSlot, SafeCast.toUint96(minimum));
     }
 
-    function _checkOperator(uint64 offerId, address provider) private view {
-        if (msg.sender != provider && !_operators[provider][msg.sender]) revert NotOperator(offerId, msg.sender);
+    function _checkOperator(uint256 offerId, address provider) private view {
+        if (msg.sender != provider && !_operators[provider][msg.sender]) revert NotOperator(uint64(offerId), msg.sender);
     }
 
     function _operated(uint64 offerId) private view returns (Listing storage listing) {
@@ -242,27 +242,27 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @dev Caller must sell for the agreement's provider; status and deadline as in `_timely`.
-    function _supplied(uint96 id, Status expected) private view returns (Head head, Rental memory rental) {
+    function _supplied(uint256 id, Status expected) private view returns (Head head, Rental memory rental) {
         head = _records[id].head;
-        uint64 offerId = _records[id].rental.offerId;
+        uint256 offerId = _records[id].rental.offerId;
         if (offerId != 0) _checkOperator(offerId, _listings[offerId].provider);
         rental = _timely(id, head, expected);
     }
 
     /// @dev Whether nobody has moved the agreement on since a batch was built.
-    function _isTimely(uint96 id, Status expected) private view returns (bool) {
-        return _records[id].head.isIn(expected) && _now() < _records[id].rental.deadline;
+    function _isTimely(uint256 id, Status expected) private view returns (bool) {
+        return _records[id].head.isIn(expected) && block.timestamp < _records[id].rental.deadline;
     }
 
     function _search(uint64 offerId, uint16 book, uint8 minTick) private view returns (Search memory search) {
         Listing storage listing = _operated(offerId);
-        uint8 reserveTick = listing.reserveTick;
+        uint256 reserveTick = listing.reserveTick;
         search.offerId = offerId;
         search.provider = listing.provider;
         search.book = book;
         search.minTick = minTick > reserveTick ? minTick : reserveTick;
         search.free = listing.slots - listing.used;
-        if (listing.validUntil <= _now()) revert OfferInactive(offerId);
+        if (listing.validUntil <= block.timestamp) revert OfferInactive(offerId);
         if (search.free == 0) revert OfferFull(offerId);
         if (book >> 8 != listing.cls || uint256(listing.bookMask) >> (book & 0xff) & 1 == 0) {
             revert BookNotServed(offerId, book);
@@ -270,21 +270,27 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @dev Returns zero instead of reverting, so that what was pruned on the way stays pruned.
-    function _match(Search memory search) private returns (uint96 id) {
+    function _match(Search memory search) private returns (uint256 id) {
         Books.Book storage self = _books[search.book];
         for (uint256 dead;; ++dead) {
-            (bool found, uint8 tick) = Books.best(self.bitmap, search.minTick);
+            (bool found, uint256 tick) = Books.best(self.bitmap, search.minTick);
             if (!found) return 0;
             id = Ids.make(search.book, tick, self.levels[tick].head);
             Head head = _records[id].head;
             bool open = head.isIn(Status.Open);
-            if (open && _now() < head.expiry()) {
+            if (open && block.timestamp < head.expiry()) {
                 if (search.expectedId != 0 && search.expectedId != id) return 0;
                 self.pop(tick);
-                uint40 deadline = _in(START_DEADLINE);
+                uint40 deadline = uint40(block.timestamp + START_DEADLINE);
                 _records[id].head = head.withStatus(Status.Confirmed);
-                _records[id].rental = Rental(search.offerId, 0, deadline, 0);
-                emit AgreementCreated(id, search.offerId, search.provider, _price(Ids.cls(id), tick), deadline);
+                _records[id].rental = Rental(uint64(search.offerId), 0, deadline, 0);
+                emit AgreementCreated(
+                    uint96(id),
+                    uint64(search.offerId),
+                    search.provider,
+                    uint128(_price(Ids.cls(id), tick)),
+                    deadline
+                );
                 return id;
             }
             if (dead == MAX_DEAD) return 0;
@@ -298,7 +304,7 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @dev Whether the countersignature is valid; if so the rental runs.
-    function _start(uint96 id, bytes32 imageDigest, bytes calldata countersignature)
+    function _start(uint256 id, bytes32 imageDigest, bytes calldata countersignature)
         private
         returns (bool, address)
     {
@@ -307,34 +313,34 @@ abstract contract MarketSupply is MarketDemand {
             ECDSA.tryRecoverCalldata(_startDigest(id), countersignature);
         if (
             err != ECDSA.RecoverError.NoError
-                || !IAgentWallet(head.wallet()).mayStart(id, signer, _listings[rental.offerId].provider)
+                || !IAgentWallet(head.wallet()).mayStart(uint96(id), signer, _listings[rental.offerId].provider)
         ) return (false, signer);
-        uint40 endTime = _in(head.maxDuration());
+        uint256 endTime = block.timestamp + head.maxDuration();
         _records[id].head = head.withStatus(Status.Running);
-        rental.startOrBillable = _now();
-        rental.deadline = endTime + SUBMIT_GRACE;
+        rental.startOrBillable = uint40(block.timestamp);
+        rental.deadline = uint40(endTime + SUBMIT_GRACE);
         _records[id].rental = rental;
-        emit AgreementStarted(id, _now(), endTime, imageDigest);
+        emit AgreementStarted(uint96(id), uint40(block.timestamp), uint40(endTime), imageDigest);
         return (true, signer);
     }
 
-    function _submit(uint96 id, uint40 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot) private {
+    function _submit(uint256 id, uint256 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot) private {
         (Head head, Rental memory rental) = _supplied(id, Status.Running);
-        uint40 elapsed = _now() - rental.startOrBillable;
-        if (claimedSeconds > elapsed) revert ClaimTooLong(id, claimedSeconds, elapsed);
-        rental.startOrBillable = _billable(claimedSeconds, head.maxDuration());
+        uint256 elapsed = block.timestamp - rental.startOrBillable;
+        if (claimedSeconds > elapsed) revert ClaimTooLong(uint96(id), uint40(claimedSeconds), uint40(elapsed));
+        rental.startOrBillable = uint40(_billable(claimedSeconds, head.maxDuration()));
         _deliver(id, head, rental, resultHash, receiptRoot);
     }
 
     /// @param rental With the seconds to bill already in it.
-    function _deliver(uint96 id, Head head, Rental memory rental, bytes32 resultHash, bytes32 receiptRoot) private {
+    function _deliver(uint256 id, Head head, Rental memory rental, bytes32 resultHash, bytes32 receiptRoot) private {
         Record storage record = _records[id];
-        rental.deadline = _in(CHALLENGE_WINDOW);
+        rental.deadline = uint40(block.timestamp + CHALLENGE_WINDOW);
         record.head = head.withStatus(Status.Submitted).withFlags(receiptRoot != 0 ? Heads.HAS_RECEIPTS : 0);
         record.evidence = keccak256(abi.encode(record.evidence, resultHash, receiptRoot));
         record.rental = rental;
         emit PerformanceSubmitted(
-            id, rental.startOrBillable, resultHash, receiptRoot, rental.deadline, head.has(Heads.PREEMPTED)
+            uint96(id), rental.startOrBillable, resultHash, receiptRoot, rental.deadline, head.has(Heads.PREEMPTED)
         );
     }
 }

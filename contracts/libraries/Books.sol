@@ -9,11 +9,11 @@ import {Level} from "../interfaces/Types.sol";
 library Books {
     struct Book {
         uint256 bitmap;
-        mapping(uint8 tick => Level) levels;
+        mapping(uint256 tick => Level) levels;
     }
 
     /// @notice Appends a bid; returns its place in the queue.
-    function push(Book storage self, uint8 tick) internal returns (uint64 sequence) {
+    function push(Book storage self, uint256 tick) internal returns (uint64 sequence) {
         Level storage level = self.levels[tick];
         sequence = level.tail;
         uint64 live = level.live;
@@ -23,13 +23,13 @@ library Books {
     }
 
     /// @notice Takes the live bid at the head out of its queue.
-    function pop(Book storage self, uint8 tick) internal {
+    function pop(Book storage self, uint256 tick) internal {
         self.levels[tick].head += 1;
         drop(self, tick);
     }
 
     /// @notice Counts out a live bid anywhere in the queue; its place stays behind as a gap.
-    function drop(Book storage self, uint8 tick) internal {
+    function drop(Book storage self, uint256 tick) internal {
         Level storage level = self.levels[tick];
         uint64 live = level.live - 1;
         level.live = live;
@@ -41,13 +41,13 @@ library Books {
     }
 
     /// @notice Steps over a gap at the head of a level that still has live bids.
-    function skip(Book storage self, uint8 tick) internal {
+    function skip(Book storage self, uint256 tick) internal {
         self.levels[tick].head += 1;
     }
 
     /// @notice Highest tick at or above `minTick` in `bitmap`.
-    function best(uint256 bitmap, uint8 minTick) internal pure returns (bool found, uint8 tick) {
+    function best(uint256 bitmap, uint256 minTick) internal pure returns (bool found, uint256 tick) {
         uint256 candidates = bitmap >> minTick << minTick;
-        return (candidates != 0, uint8(Math.log2(candidates)));
+        return (candidates != 0, Math.log2(candidates));
     }
 }

@@ -17,14 +17,14 @@ library Heads {
     uint8 internal constant DEPOSIT_FORFEITED = 4;
 
     /// @notice The head of an open bid. Callers keep every value within its bits.
-    function open(address wallet_, uint24 maxDuration_, uint40 expiry_, uint40 placedAt_, uint16 feeBps_)
+    function open(address wallet_, uint256 maxDuration_, uint256 expiry_, uint256 placedAt_, uint256 feeBps_)
         internal
         pure
         returns (Head)
     {
         return Head.wrap(
-            uint256(uint160(wallet_)) | uint256(maxDuration_) << 160 | uint256(expiry_) << 180
-                | uint256(expiry_ - placedAt_) << 216 | uint256(feeBps_) << 236 | uint256(uint8(Status.Open)) << 248
+            uint256(uint160(wallet_)) | maxDuration_ << 160 | expiry_ << 180 | (expiry_ - placedAt_) << 216
+                | feeBps_ << 236 | uint256(uint8(Status.Open)) << 248
         );
     }
 
@@ -32,20 +32,22 @@ library Heads {
         return address(uint160(Head.unwrap(self)));
     }
 
-    function maxDuration(Head self) internal pure returns (uint24) {
-        return uint24(Head.unwrap(self) >> 160 & 0xfffff);
+    function maxDuration(Head self) internal pure returns (uint256) {
+        return Head.unwrap(self) >> 160 & 0xfffff;
     }
 
-    function expiry(Head self) internal pure returns (uint40) {
-        return uint40(Head.unwrap(self) >> 180 & 0xfffffffff);
+    function expiry(Head self) internal pure returns (uint256) {
+        return Head.unwrap(self) >> 180 & 0xfffffffff;
     }
 
-    function placedAt(Head self) internal pure returns (uint40) {
-        return expiry(self) - uint40(Head.unwrap(self) >> 216 & 0xfffff);
+    function placedAt(Head self) internal pure returns (uint256) {
+        unchecked {
+            return expiry(self) - (Head.unwrap(self) >> 216 & 0xfffff);
+        }
     }
 
-    function feeBps(Head self) internal pure returns (uint16) {
-        return uint16(Head.unwrap(self) >> 236 & 0xfff);
+    function feeBps(Head self) internal pure returns (uint256) {
+        return Head.unwrap(self) >> 236 & 0xfff;
     }
 
     function status(Head self) internal pure returns (Status) {
@@ -57,11 +59,11 @@ library Heads {
         return Head.unwrap(self) >> 248 & 0xf == uint8(status_);
     }
 
-    function flags(Head self) internal pure returns (uint8) {
-        return uint8(Head.unwrap(self) >> 252);
+    function flags(Head self) internal pure returns (uint256) {
+        return Head.unwrap(self) >> 252;
     }
 
-    function has(Head self, uint8 flag) internal pure returns (bool) {
+    function has(Head self, uint256 flag) internal pure returns (bool) {
         return flags(self) & flag != 0;
     }
 
@@ -69,7 +71,7 @@ library Heads {
         return Head.wrap(Head.unwrap(self) & ~(uint256(0xf) << 248) | uint256(uint8(status_)) << 248);
     }
 
-    function withFlags(Head self, uint8 flags_) internal pure returns (Head) {
-        return Head.wrap(Head.unwrap(self) | uint256(flags_) << 252);
+    function withFlags(Head self, uint256 flags_) internal pure returns (Head) {
+        return Head.wrap(Head.unwrap(self) | flags_ << 252);
     }
 }

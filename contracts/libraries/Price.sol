@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-
 /// @notice Prices of ticks: base × 1.02^tick, in token units per second × 1e18.
 /// @dev r = 2^96; for every set bit k of the tick, lowest first, r = r × FACTORk >> 96; price = base × r >> 96.
 library Price {
@@ -16,8 +14,8 @@ library Price {
     uint256 private constant FACTOR6 = 281378283846651968136255703355;
     uint256 private constant FACTOR7 = 999313073886227070516307415030;
 
-    /// @notice Price of `tick` over `base`, both in token units per second × 1e18, rounded down.
-    function ofTick(uint128 base, uint8 tick) internal pure returns (uint128) {
+    /// @notice Price of `tick` over `base` (below 2^128), both in token units per second × 1e18, rounded down.
+    function ofTick(uint256 base, uint256 tick) internal pure returns (uint256) {
         uint256 r = 1 << 96;
         unchecked {
             // r stays below 157 × 2^96, so that no product reaches 2^233.
@@ -29,12 +27,15 @@ library Price {
             if (tick & 32 != 0) r = r * FACTOR5 >> 96;
             if (tick & 64 != 0) r = r * FACTOR6 >> 96;
             if (tick & 128 != 0) r = r * FACTOR7 >> 96;
-            return SafeCast.toUint128(base * r >> 96);
+            return base * r >> 96;
         }
     }
 
-    /// @notice Token units for `duration` seconds, rounded up.
-    function cost(uint128 price, uint256 duration) internal pure returns (uint96) {
-        return SafeCast.toUint96((price * duration + 1e18 - 1) / 1e18);
+    /// @notice Token units for `duration` seconds (below 2^40), rounded up.
+    function cost(uint256 price, uint256 duration) internal pure returns (uint256) {
+        unchecked {
+            // 136 + 40 bits leave room.
+            return (price * duration + 1e18 - 1) / 1e18;
+        }
     }
 }
