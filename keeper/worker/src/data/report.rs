@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{
     Profile,
     column::{Kind, Summary},
@@ -65,8 +67,8 @@ fn overview(column: &Summary, report: &mut String) -> std::fmt::Result {
     ];
     match (&column.numbers, &column.period) {
         (Some(numbers), _) => {
-            let stddev = numbers.stddev.as_ref().map(ToString::to_string).unwrap_or_default();
-            cells.extend([&numbers.min, &numbers.median, &numbers.max, &numbers.mean].map(ToString::to_string));
+            let stddev = numbers.stddev.as_ref().map(short).unwrap_or_default();
+            cells.extend([&numbers.min, &numbers.median, &numbers.max, &numbers.mean].map(short));
             cells.push(stddev);
         }
         (None, Some(period)) => {
@@ -87,7 +89,13 @@ fn details(column: &Summary, rows: u64, report: &mut String) -> std::fmt::Result
     }
     if let Some(numbers) = &column.numbers {
         let how = if numbers.quartiles_exact { "" } else { " (of a random sample)" };
-        writeln!(report, "Quartiles{how}: {}, {}, {}.\n", numbers.q1, numbers.median, numbers.q3)?;
+        writeln!(
+            report,
+            "Quartiles{how}: {}, {}, {}.\n",
+            short(&numbers.q1),
+            short(&numbers.median),
+            short(&numbers.q3)
+        )?;
     }
     if let Some(length) = &column.length {
         writeln!(report, "{} to {} characters long.\n", length.shortest, length.longest)?;
@@ -103,6 +111,18 @@ fn details(column: &Summary, rows: u64, report: &mut String) -> std::fmt::Result
         writeln!(report, "| {} | {} | {share:.1} % |", cell(&top.value), top.count)?;
     }
     Ok(())
+}
+
+/// A number for readers: six significant digits of what is no whole number. The JSON has them all.
+fn short(number: &Value) -> String {
+    match number.as_f64() {
+        Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
+        Some(value) => {
+            let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+            Value::from(rounded).to_string()
+        }
+        None => String::new(),
+    }
 }
 
 fn distinct(column: &Summary) -> String {
@@ -139,4 +159,24 @@ fn cell(value: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let check = |number: f64, expect: &str| assert_eq!(short(&Value::from(number)), expect);
+        check(141.0, "141");
+        check(-161.094_890_511, "-161.095");
+        check(0.000_012_345_678, "1.23457e-5");
+        check(9_007_199_254_740_991.0, "9007200000000000.0");
+    }
+
+    #[test]
+    fn cells_stay_cells() {
+        assert_eq!(cell("a|b\n*c*"), "a\\|b \\*c\\*");
+        assert_eq!(cell(&"x".repeat(61)), format!("{}…", "x".repeat(60)));
+    }
 }
