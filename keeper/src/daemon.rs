@@ -16,7 +16,7 @@ use alloy::{
 };
 use contracts::{bindings::IAIPowerRental as Market, ids::AgreementId, params::Preset};
 use eyre::{Context as _, OptionExt as _, bail};
-use indexer::{Index, IndexConfig, rows::AgreementRow};
+use indexer::{Index, IndexConfig, api::ApiState, rows::AgreementRow};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
@@ -112,7 +112,7 @@ async fn join(
         info!(address = %listener.local_addr()?, "query API");
         let (index, stop) = (index.clone(), stop.clone());
         tasks.spawn(async move {
-            if let Err(error) = indexer::api::run(listener, index, stop).await {
+            if let Err(error) = indexer::api::run(listener, ApiState::new(index), stop).await {
                 error!(%error, "the query API ended");
             }
         });

@@ -1,6 +1,6 @@
 //! The program `keeper`: a daemon and its clients.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use contracts::{classes::HardwareClass, units::Amount};
@@ -169,7 +169,7 @@ fn run(cli: Cli) -> eyre::Result<ExitCode> {
 }
 
 fn ask(client: Client, request: Request) -> eyre::Result<ExitCode> {
-    match runtime()?.block_on(socket::ask(&client.data_dir, &request, |_| {}))? {
+    match runtime()?.block_on(socket::ask(&client.data_dir, &request, |_| ControlFlow::Continue(())))? {
         Reply::Document { body } => anstream::println!("{}", serde_json::to_string_pretty(&body)?),
         Reply::Ok { text } => anstream::println!("{text}"),
         Reply::Error { text } => bail!(text),
@@ -195,7 +195,11 @@ async fn run_rent(rent: Rent) -> eyre::Result<ExitCode> {
         (None, None) => bail!("give --task and --input, or --job"),
     };
     let json = rent.json;
-    let last = socket::ask(&rent.client.data_dir, &request, |reply| show(reply, json)).await?;
+    let last = socket::ask(&rent.client.data_dir, &request, |reply| {
+        show(reply, json);
+        ControlFlow::Continue(())
+    })
+    .await?;
     Ok(if matches!(last, Reply::Finished { .. }) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -274,11 +275,12 @@ pub enum ClientError {
     Reply(#[from] serde_json::Error),
 }
 
-/// Asks the keeper of `data_dir` and hands every reply to `each`; returns the last one.
+/// Asks the keeper of `data_dir` and hands every reply to `each`, until it breaks or the request is over; returns the
+/// last reply.
 ///
 /// # Errors
 /// [`ClientError`] says what to do next.
-pub async fn ask(data_dir: &Path, request: &Request, mut each: impl FnMut(&Reply)) -> Result<Reply, ClientError> {
+pub async fn ask(data_dir: &Path, request: &Request, mut each: impl FnMut(&Reply) -> ControlFlow<()>) -> Result<Reply, ClientError> {
     let path = data_dir.join(SOCKET_NAME);
     let mut stream = UnixStream::connect(&path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoKeeper(path),
@@ -290,8 +292,7 @@ pub async fn ask(data_dir: &Path, request: &Request, mut each: impl FnMut(&Reply
     let mut lines = BufReader::new(stream).lines();
     while let Some(line) = lines.next_line().await? {
         let reply: Reply = serde_json::from_str(&line)?;
-        each(&reply);
-        if reply.is_last() {
+        if each(&reply).is_break() || reply.is_last() {
             return Ok(reply);
         }
     }

@@ -39,6 +39,8 @@ const FORWARD_GAS_FLOOR: u64 = 600_000;
 const RESEND_AFTER: Duration = Duration::from_secs(6);
 /// Looks at a consumed nonce without a receipt before the transaction is called lost.
 const LOST_AFTER_LOOKS: u32 = 8;
+/// Looks at a nonce that lies ahead of the account's before the gap is filled.
+const GAP_AFTER_LOOKS: u32 = 8;
 
 /// Session key of an agent's wallet.
 #[derive(Clone, Debug)]
@@ -263,16 +265,20 @@ impl Relay {
         stop: &CancellationToken,
     ) -> Result<TransactionReceipt, RelayError> {
         let mut sent_at: Option<tokio::time::Instant> = None;
-        let mut looks_at_used_nonce = 0;
+        let (mut looks_at_used_nonce, mut looks_at_gap) = (0, 0);
         loop {
             match self.provider.get_transaction_receipt(hash).await {
                 Ok(Some(receipt)) => return Ok(receipt),
                 Ok(None) => {}
                 Err(error) => debug!(%key, %error, "no answer about a receipt"),
             }
-            if let Ok(next) = self.provider.get_transaction_count(sender).block_id(BlockId::latest()).await
-                && next > nonce
-            {
+            let next = self.provider.get_transaction_count(sender).block_id(BlockId::latest()).await.unwrap_or(nonce);
+            looks_at_gap = if next < nonce { looks_at_gap + 1 } else { 0 };
+            if looks_at_gap >= GAP_AFTER_LOOKS {
+                looks_at_gap = 0;
+                self.fill_gap(next).await;
+            }
+            if next > nonce {
                 looks_at_used_nonce += 1;
                 if looks_at_used_nonce >= LOST_AFTER_LOOKS {
                     let text = format!("transaction {hash} was replaced: nonce {nonce} of {sender} went to another");
@@ -287,6 +293,30 @@ impl Relay {
                 }
             }
             self.sleep(self.poll, stop).await?;
+        }
+    }
+
+    /// A reorganisation that dropped an earlier transaction leaves a nonce that nothing would ever use, and everything
+    /// after it would wait for ever. An empty transaction takes its place; what the dropped one did is wished for again.
+    async fn fill_gap(&self, nonce: u64) {
+        let address = self.signer.address();
+        warn!(%address, nonce, "a reorganisation dropped a transaction; its nonce is filled");
+        let filler = async {
+            let fees = self.provider.estimate_eip1559_fees().await?;
+            let request = TransactionRequest::default()
+                .with_chain_id(self.chain_id)
+                .with_from(address)
+                .with_to(address)
+                .with_nonce(nonce)
+                .with_gas_limit(21_000)
+                .with_max_fee_per_gas(fees.max_fee_per_gas)
+                .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
+            let envelope = request.build(&EthereumWallet::from(self.signer.clone())).await?;
+            self.provider.send_raw_transaction(&envelope.encoded_2718()).await?;
+            eyre::Ok(())
+        };
+        if let Err(error) = filler.await {
+            warn!(%address, nonce, %error, "the nonce could not be filled; tried again shortly");
         }
     }
 

@@ -101,7 +101,8 @@ fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
         }
         Status::Running => {
             let started = row.started.as_ref()?;
-            if let Some(result) = desk.results.get(&rental) {
+            // After a reorganisation the same id can stand for other work: a result counts for its own spec alone.
+            if let Some(result) = desk.results.get(&rental).filter(|made| made.receipt.spec_hash == row.spec_hash) {
                 let receipt = &result.receipt;
                 let seconds = receipt.seconds.min(desk.chain_s.saturating_sub(started.time_s));
                 let intent = Intent::Submit {

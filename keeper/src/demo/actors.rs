@@ -1,0 +1,107 @@
+//! The cast: one process each for the agent's keeper and the providers' keepers, with their own keys and folders.
+
+use std::{
+    fs::File,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use eyre::{Context as _, bail};
+use keeper::socket::{self, Reply, Request};
+use tokio::process::{Child, Command};
+
+use crate::stage::{self, Stage};
+
+/// Time in which a keeper must answer its socket.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running keeper.
+#[derive(Debug)]
+pub struct Actor {
+    /// Name; also of its config and folder.
+    pub name: &'static str,
+    /// Data folder.
+    pub data_dir: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Actor {
+    /// Starts a keeper and waits until it answers.
+    pub async fn start(stage: &Stage, name: &'static str) -> eyre::Result<Self> {
+        let (config, data_dir) = (stage.config(name), stage.data_dir(name));
+        let log = stage.data.join(format!("{name}.log"));
+        let child = spawn(&config, &log)?;
+        let mut actor = Self { name, data_dir, config, log, child };
+        actor.ready().await?;
+        Ok(actor)
+    }
+
+    /// Ends the process as a crash would.
+    pub async fn crash(&mut self) -> eyre::Result<()> {
+        self.child.kill().await.wrap_err_with(|| format!("killing {}", self.name))
+    }
+
+    /// Starts it again on the same folder.
+    pub async fn restart(&mut self) -> eyre::Result<()> {
+        self.child = spawn(&self.config, &self.log)?;
+        self.ready().await
+    }
+
+    /// Asks for a document.
+    pub async fn document(&self, request: Request) -> eyre::Result<serde_json::Value> {
+        match socket::ask(&self.data_dir, &request, |_| ControlFlow::Continue(())).await? {
+            Reply::Document { body } => Ok(body),
+            other => bail!("{}: unexpected reply {other:?}", self.name),
+        }
+    }
+
+    /// Asks it to end, and ends it if it does not.
+    pub async fn stop(mut self) {
+        let asked = socket::ask(&self.data_dir, &Request::Stop, |_| ControlFlow::Continue(()));
+        let _ = tokio::time::timeout(Duration::from_secs(3), asked).await;
+        if tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+
+    async fn ready(&mut self) -> eyre::Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < READY_WITHIN {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended at once ({status}); the end of {}:\n{}", self.name, self.log.display(), tail(&self.log));
+            }
+            if self.document(Request::Status).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} does not answer after {READY_WITHIN:?}; the end of {}:\n{}", self.name, self.log.display(), tail(&self.log))
+    }
+}
+
+fn spawn(config: &Path, log: &Path) -> eyre::Result<Child> {
+    let program = std::env::current_exe()?.with_file_name("keeper");
+    let log = File::options().create(true).append(true).open(log)?;
+    Command::new(&program)
+        .args(["run", "--config"])
+        .arg(config)
+        .env(stage::PASSWORD_VARIABLE, stage::password())
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .wrap_err_with(|| format!("{} does not start; build the workspace first", program.display()))
+}
+
+/// The last lines of a log.
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
