@@ -1,1 +1,22 @@
-//! Content-addressed blobs: store, server and client of the data plane.
+//! The data plane: content-addressed blobs between keepers. The chain carries the hashes, this carries the bytes.
+//!
+//! - [`store`]: a provider's blobs on disk, by SHA-256, with what each rental refers to.
+//! - [`server`]: what a provider serves to the agents of its own rentals.
+//! - [`client`]: what an agent pushes and pulls.
+//! - [`auth`]: signed, short-lived requests.
+//! - [`guard`]: which endpoints of strangers an agent will talk to.
+//!
+//! Only providers listen. Every transfer can be cut off and resumed, every byte is hashed on its way, and every count
+//! and size is capped. Deliberately absent: trust in TLS, as hashes and signatures do not need it.
+
+pub mod auth;
+pub mod client;
+pub mod guard;
+pub mod server;
+pub mod store;
+
+pub use self::{
+    client::{Client, ClientAuth, ClientError, PushReport},
+    server::{Access, BlobEvent, RentalAccess, RentalView, ServerConfig, ServerState, router, serve},
+    store::{MissingInput, RentalFiles, ResultDocument, Store, StoreError, StoreLimits, Upload},
+};

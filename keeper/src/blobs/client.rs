@@ -1,0 +1,527 @@
+//! What an agent pushes to its provider and pulls from it.
+//!
+//! Every call is repeated on failures that may pass, with growing pauses and a fixed number of times; uploads and
+//! downloads go on where they were cut off. What comes from a provider is a stranger's: sizes are capped, hashes are
+//! checked before a file gets its name, and paths cannot leave their folder.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use alloy::{
+    primitives::{Address, B256, Bytes},
+    signers::local::PrivateKeySigner,
+};
+use contracts::ids::AgreementId;
+use futures_util::StreamExt;
+use reqwest::{
+    Body, Method, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE},
+    redirect::Policy,
+};
+use serde::de::DeserializeOwned;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
+};
+use tokio_util::io::ReaderStream;
+
+use super::{
+    auth::{SIGN_AHEAD_S, Subject},
+    guard::{self, Endpoint, GuardError},
+    server::{Countersignature, Problem, RECEIVED, RentalView},
+    store::ResultDocument,
+};
+use crate::{
+    act::containers::layout::{self, MAX_MANIFEST_BYTES, hash_file, safe_path},
+    spec::{InputRef, Manifest, OutputRef, RentalSpec, sha256},
+};
+
+/// How often a call is made before it is given up.
+const ATTEMPTS: u32 = 6;
+/// First pause between two of them; each is twice the one before, at most [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Longest silence of a provider.
+const READ_TIME: Duration = Duration::from_secs(30);
+/// Longest wait for a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Largest JSON answer, bytes: a manifest as a JSON string may take up to six times its size.
+const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
+
+/// Who asks, and for which market.
+#[derive(Clone, Debug)]
+pub struct ClientAuth {
+    /// The key that placed the bid.
+    pub signer: PrivateKeySigner,
+    /// Chain of the market.
+    pub chain_id: u64,
+    /// The market.
+    pub market: Address,
+}
+
+/// A provider did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Its endpoint is refused.
+    #[error(transparent)]
+    Endpoint(#[from] GuardError),
+    /// It cannot be reached.
+    #[error("provider at {endpoint} could not be reached for {what}: {reason}; it is tried again later")]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// Method and path.
+        what: String,
+        /// Of the last attempt.
+        reason: String,
+    },
+    /// It refused.
+    #[error("provider at {endpoint} refused {what} with status {status}: {detail}")]
+    Refused {
+        /// Where.
+        endpoint: String,
+        /// Method and path.
+        what: String,
+        /// HTTP status.
+        status: u16,
+        /// In its own words, cut.
+        detail: String,
+    },
+    /// What it sent is not what was promised.
+    #[error("rental {rental}: the provider sent a wrong {what}; do not pay for it without a dispute")]
+    Content {
+        /// The rental.
+        rental: AgreementId,
+        /// What is wrong with what.
+        what: String,
+    },
+    /// The caller's own bytes are not what the spec says.
+    #[error("{path} is not the input that the spec names any more; put the original file back")]
+    Input {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file here.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The key would not sign.
+    #[error("the request could not be signed: {0}")]
+    Signer(#[from] alloy::signers::Error),
+}
+
+impl ClientError {
+    /// Whether the same call may succeed later without anyone changing anything here.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Endpoint(GuardError::Unresolved { .. }) => true,
+            Self::Refused { status, .. } => is_passing(*status) || matches!(*status, 404 | 507),
+            _ => false,
+        }
+    }
+}
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushReport {
+    /// Inputs sent, at least in part.
+    pub uploaded: usize,
+    /// Bytes of them.
+    pub sent_bytes: u64,
+}
+
+/// A connection to one provider, pinned to the address that was checked.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    endpoint: String,
+    auth: ClientAuth,
+}
+
+impl Client {
+    /// Checks and resolves the endpoint; nothing is sent yet. `allow_private` is for the demo preset.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`].
+    pub async fn connect(endpoint: &str, allow_private: bool, auth: ClientAuth) -> Result<Self, ClientError> {
+        let Endpoint { url, addresses } = guard::resolve(endpoint, allow_private).await?;
+        let endpoint = url.as_str().trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder()
+            .resolve_to_addrs(url.host_str().unwrap_or_default(), &addresses)
+            .redirect(Policy::none())
+            // A proxy would resolve the name anew and go where it leads now.
+            .no_proxy()
+            .connect_timeout(CONNECT_TIME)
+            .read_timeout(READ_TIME)
+            .build()
+            .map_err(|error| ClientError::Unreachable {
+                endpoint: endpoint.clone(),
+                what: "connecting".into(),
+                reason: in_full(&error),
+            })?;
+        Ok(Self { http, endpoint, auth })
+    }
+
+    /// Pushes what the provider lacks of spec and inputs; `blob` says where an input's bytes are.
+    ///
+    /// # Errors
+    /// [`ClientError`]; what has arrived stays there, so a later call goes on.
+    pub async fn push(
+        &self,
+        rental: AgreementId,
+        spec_bytes: &[u8],
+        spec: &RentalSpec,
+        blob: impl Fn(&InputRef) -> PathBuf,
+    ) -> Result<PushReport, ClientError> {
+        let mut view = self.status(rental).await?;
+        if !view.have_spec {
+            let path = format!("/v1/rentals/{rental}/spec");
+            let body = bytes::Bytes::copy_from_slice(spec_bytes);
+            self.repeated(Method::PUT, &path, sha256(spec_bytes), |request| request.body(body.clone())).await?;
+            view = self.status(rental).await?;
+        }
+        let mut report = PushReport::default();
+        for missing in view.missing {
+            // Only what the spec names is sent, whatever the provider asks for.
+            let Some(input) = spec.inputs().find(|input| input.sha256 == missing.sha256) else { continue };
+            report.sent_bytes += self.upload(rental, input, &blob(input)).await?;
+            report.uploaded += 1;
+        }
+        Ok(report)
+    }
+
+    /// Hands over the agent's signature on the start.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 when spec or inputs have not fully arrived.
+    pub async fn countersign(&self, rental: AgreementId, signature: &Bytes) -> Result<(), ClientError> {
+        let path = format!("/v1/rentals/{rental}/countersignature");
+        let body = serde_json::to_vec(&Countersignature { signature: signature.clone() }).unwrap_or_default();
+        let body = bytes::Bytes::from(body);
+        let content = sha256(&body);
+        let with_body =
+            |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        self.repeated(Method::POST, &path, content, with_body).await.map(drop)
+    }
+
+    /// What the provider has of the rental.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self, rental: AgreementId) -> Result<RentalView, ClientError> {
+        self.json(rental, &format!("/v1/rentals/{rental}"), "status").await
+    }
+
+    /// The rental's result as the provider serves it. Whether it is the submitted one is for the caller to check.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 while there is none.
+    pub async fn result(&self, rental: AgreementId, spec_hash: B256) -> Result<ResultDocument, ClientError> {
+        let document: ResultDocument = self.json(rental, &format!("/v1/rentals/{rental}/result"), "result").await?;
+        if document.manifest.len() as u64 > MAX_MANIFEST_BYTES {
+            return Err(wrong(rental, format!("manifest: it has {} bytes", document.manifest.len())));
+        }
+        if document.receipt.spec_hash != spec_hash {
+            return Err(wrong(rental, format!("result: its receipt is for spec {}", document.receipt.spec_hash)));
+        }
+        Ok(document)
+    }
+
+    /// Fetches the outputs that the manifest lists into `folder`, and gives their paths in its order. Files that are
+    /// there already and are right are kept.
+    ///
+    /// # Errors
+    /// [`ClientError::Content`] when a file is not what the manifest says, or they are more than `max_bytes` together.
+    pub async fn outputs(
+        &self,
+        rental: AgreementId,
+        manifest: &Manifest,
+        folder: &Path,
+        max_bytes: u64,
+    ) -> Result<Vec<PathBuf>, ClientError> {
+        layout::check_manifest(manifest, max_bytes).map_err(|error| wrong(rental, format!("manifest: {error}")))?;
+        let mut paths = Vec::with_capacity(manifest.files.len());
+        for file in &manifest.files {
+            let path = safe_path(&file.path).map_err(|error| wrong(rental, format!("manifest: {error}")))?;
+            let path = folder.join(path);
+            self.download(rental, file, &path).await?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    /// Sends one input from where the provider has it. The answer is how many bytes were sent.
+    async fn upload(&self, rental: AgreementId, input: &InputRef, file: &Path) -> Result<u64, ClientError> {
+        let at = |source| ClientError::Io { path: file.to_owned(), source };
+        if tokio::fs::metadata(file).await.map_err(at)?.len() != input.bytes {
+            return Err(ClientError::Input { path: file.to_owned() });
+        }
+        let path = format!("/v1/rentals/{rental}/blobs/{}", hex::encode(input.sha256));
+        let mut sent = 0;
+        let mut pauses = Pauses::new();
+        loop {
+            let head = self.repeated(Method::HEAD, &path, sha256(b""), |request| request).await?;
+            let received = head.headers().get(RECEIVED).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+            if received >= input.bytes && sent > 0 {
+                return Ok(sent);
+            }
+            let start = if received < input.bytes { received } else { 0 };
+            let mut bytes = File::open(file).await.map_err(at)?;
+            bytes.seek(io::SeekFrom::Start(start)).await.map_err(at)?;
+            let rest = input.bytes - start;
+            let body = Body::wrap_stream(ReaderStream::with_capacity(bytes.take(rest), 64 * 1024));
+            let mut request = self.request(Method::PUT, &path, input.sha256)?.header(CONTENT_LENGTH, rest).body(body);
+            if start > 0 {
+                request = request.header(CONTENT_RANGE, format!("bytes {start}-{}/{}", input.bytes - 1, input.bytes));
+            }
+            sent += rest;
+            match self.once(Method::PUT, &path, request).await {
+                Ok(_) => return Ok(sent),
+                // The store threw the upload away: either the file here has changed, or the way there changed it.
+                Err(ClientError::Refused { status: 422, .. }) if !self.is_still(input, file).await? => {
+                    return Err(ClientError::Input { path: file.to_owned() });
+                }
+                Err(error) => {
+                    let again = match &error {
+                        ClientError::Refused { status, .. } => is_passing(*status) || matches!(*status, 400 | 409 | 422),
+                        other => other.is_retryable(),
+                    };
+                    if !again || !pauses.take().await {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn is_still(&self, input: &InputRef, file: &Path) -> Result<bool, ClientError> {
+        let found = hashed(file).await.map_err(|source| ClientError::Io { path: file.to_owned(), source })?;
+        Ok(found == (input.sha256, input.bytes))
+    }
+
+    /// Fetches one output to `target`, by way of a file beside it that a later call goes on with.
+    async fn download(&self, rental: AgreementId, file: &OutputRef, target: &Path) -> Result<(), ClientError> {
+        let at = |path: &Path, source| ClientError::Io { path: path.to_owned(), source };
+        if hashed(target).await.is_ok_and(|found| found == (file.sha256, file.bytes)) {
+            return Ok(());
+        }
+        let folder = target.parent().unwrap_or(target);
+        tokio::fs::create_dir_all(folder).await.map_err(|source| at(folder, source))?;
+        let part = folder.join(format!(".{}.part", hex::encode(file.sha256)));
+        let mut is_resumed = tokio::fs::try_exists(&part).await.unwrap_or(false);
+        let mut pauses = Pauses::new();
+        loop {
+            match self.download_rest(rental, file, &part).await {
+                Err(error) if error.is_retryable() && pauses.take().await => {
+                    is_resumed = true;
+                    continue;
+                }
+                other => other?,
+            }
+            let found = hashed(&part).await.map_err(|source| at(&part, source))?;
+            if found == (file.sha256, file.bytes) {
+                return tokio::fs::rename(&part, target).await.map_err(|source| at(target, source));
+            }
+            tokio::fs::remove_file(&part).await.map_err(|source| at(&part, source))?;
+            // Pieces of several transfers may have gone wrong on the way or here. Only one that came in one piece
+            // says something about the provider.
+            if !std::mem::take(&mut is_resumed) {
+                let what = format!("output '{}': {} bytes of {}, not {} of {}", file.path, found.1, found.0, file.bytes, file.sha256);
+                return Err(wrong(rental, what));
+            }
+        }
+    }
+
+    async fn download_rest(&self, rental: AgreementId, file: &OutputRef, part: &Path) -> Result<(), ClientError> {
+        let at = |source| ClientError::Io { path: part.to_owned(), source };
+        let have = tokio::fs::metadata(part).await.map_or(0, |found| found.len());
+        if have >= file.bytes && file.bytes > 0 {
+            return Ok(());
+        }
+        let path = format!("/v1/rentals/{rental}/outputs/{}", hex::encode(file.sha256));
+        let range = |request: reqwest::RequestBuilder| {
+            if have > 0 { request.header(RANGE, format!("bytes={have}-")) } else { request }
+        };
+        let response = self.repeated(Method::GET, &path, sha256(b""), range).await?;
+        // A provider that knows no ranges sends everything again.
+        let resumed = response.status() == StatusCode::PARTIAL_CONTENT;
+        let mut have = if resumed { have } else { 0 };
+        let mut out = File::options().write(true).create(true).truncate(false).open(part).await.map_err(at)?;
+        out.set_len(have).await.map_err(at)?;
+        out.seek(io::SeekFrom::Start(have)).await.map_err(at)?;
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| self.unreachable(&Method::GET, &path, &error));
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    // What has come so far is where the next attempt goes on.
+                    out.flush().await.map_err(at)?;
+                    return Err(error);
+                }
+            };
+            have += chunk.len() as u64;
+            if have > file.bytes {
+                drop(out);
+                tokio::fs::remove_file(part).await.map_err(at)?;
+                return Err(wrong(rental, format!("output '{}': more than {} bytes", file.path, file.bytes)));
+            }
+            out.write_all(&chunk).await.map_err(at)?;
+        }
+        out.flush().await.map_err(at)?;
+        out.sync_all().await.map_err(at)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, rental: AgreementId, path: &str, what: &str) -> Result<T, ClientError> {
+        let mut pauses = Pauses::new();
+        let bytes = loop {
+            let response = self.repeated(Method::GET, path, sha256(b""), |request| request).await?;
+            match self.small_body(rental, response, path, what).await {
+                Err(error) if error.is_retryable() && pauses.take().await => {}
+                other => break other?,
+            }
+        };
+        serde_json::from_slice(&bytes).map_err(|error| wrong(rental, format!("{what}: {error}")))
+    }
+
+    async fn small_body(
+        &self,
+        rental: AgreementId,
+        response: Response,
+        path: &str,
+        what: &str,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| self.unreachable(&Method::GET, path, &error))?;
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > MAX_JSON_BYTES {
+                return Err(wrong(rental, format!("{what}: more than {MAX_JSON_BYTES} bytes")));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Makes a call until it succeeds, is refused for good, or has been made often enough. Each time it is signed anew.
+    async fn repeated(
+        &self,
+        method: Method,
+        path: &str,
+        content: B256,
+        finish: impl Fn(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        let mut pauses = Pauses::new();
+        loop {
+            let request = finish(self.request(method.clone(), path, content)?);
+            match self.once(method.clone(), path, request).await {
+                Err(ClientError::Refused { status, .. }) if is_passing(status) && pauses.take().await => {}
+                Err(ClientError::Unreachable { .. }) if pauses.take().await => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn request(&self, method: Method, path: &str, content: B256) -> Result<reqwest::RequestBuilder, ClientError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let subject = Subject {
+            method: method.as_str(),
+            path,
+            content,
+            chain_id: self.auth.chain_id,
+            market: self.auth.market,
+            expires_unix_s: now + SIGN_AHEAD_S,
+        };
+        let headers = subject.sign(&self.auth.signer)?;
+        Ok(self.http.request(method, format!("{}{path}", self.endpoint)).headers(headers))
+    }
+
+    async fn once(
+        &self,
+        method: Method,
+        path: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&method, path, &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let mut body = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > 16 * 1024 {
+                break;
+            }
+        }
+        let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
+        let detail = detail.unwrap_or_else(|_| "no reason was given".into());
+        // A stranger's words go to logs and terminals.
+        let detail = detail.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let what = format!("{method} {path}");
+        Err(ClientError::Refused { endpoint: self.endpoint.clone(), what, status: status.as_u16(), detail })
+    }
+
+    fn unreachable(&self, method: &Method, path: &str, error: &reqwest::Error) -> ClientError {
+        let what = format!("{method} {path}");
+        ClientError::Unreachable { endpoint: self.endpoint.clone(), what, reason: in_full(error) }
+    }
+}
+
+/// Pauses between attempts, each twice as long as the one before, with some chance in it so that many clients do not
+/// come back at the same moment.
+struct Pauses {
+    left: u32,
+    next: Duration,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { left: ATTEMPTS - 1, next: FIRST_PAUSE }
+    }
+
+    /// Waits, or says at once that it was often enough.
+    async fn take(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        tokio::time::sleep(self.next.mul_f64(0.75 + 0.5 * rand::random::<f64>())).await;
+        self.next = (self.next * 2).min(MAX_PAUSE);
+        true
+    }
+}
+
+/// Whether a refusal with this status may pass by itself.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// An error with all its causes: reqwest's own text says only that something failed.
+fn in_full(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn wrong(rental: AgreementId, what: String) -> ClientError {
+    ClientError::Content { rental, what }
+}
+
+async fn hashed(path: &Path) -> io::Result<(B256, u64)> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || hash_file(&path)).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,618 @@
+//! A provider's blobs on disk, and what each rental refers to. Layout: `store/record.rs`.
+//!
+//! Blobs are shared: one that two rentals refer to is stored once and deleted with the second. Everything survives a
+//! kill at any point; what such a kill leaves half done is finished or removed by [`Store::open`].
+
+mod record;
+mod upload;
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fs,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use alloy::primitives::{B256, Bytes};
+use contracts::ids::AgreementId;
+use serde::{Deserialize, Serialize};
+
+pub use self::{record::ResultDocument, upload::Upload};
+use self::{
+    record::{BlobRef, Paths, Record, at},
+    upload::Slot,
+};
+use crate::{
+    act::containers::layout::{self, hash_file, safe_path},
+    spec::{Manifest, RentalSpec, SpecError, sha256},
+};
+
+/// Rentals that one store remembers at a time.
+const MAX_RENTALS: usize = 10_000;
+
+/// Bounds of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreLimits {
+    /// All blobs and partial uploads together, bytes.
+    pub total_bytes: u64,
+    /// Inputs of one rental together, bytes.
+    pub rental_bytes: u64,
+    /// Partial uploads that nobody has touched for this long are removed when the store opens, seconds.
+    pub grace_s: u64,
+}
+
+/// The store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The spec is not what the chain says, or not a spec.
+    #[error("rental {rental}: {source}")]
+    Spec {
+        /// The rental.
+        rental: AgreementId,
+        /// What is wrong with it.
+        #[source]
+        source: SpecError,
+    },
+    /// Bytes are not what their name says.
+    #[error("the bytes hash to {found}, not to {expected}; send the right file again from its beginning")]
+    WrongHash {
+        /// What was promised.
+        expected: B256,
+        /// What came.
+        found: B256,
+    },
+    /// More came than was promised.
+    #[error("more than the {bytes} bytes promised for {hash} were sent; send exactly the file the spec names")]
+    TooLong {
+        /// The blob.
+        hash: B256,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The upload ended early.
+    #[error("{received} of {bytes} bytes of {hash} have arrived; continue from there")]
+    TooShort {
+        /// The blob.
+        hash: B256,
+        /// What is there.
+        received: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The upload does not go on where the last one ended.
+    #[error("{received} bytes of {hash} have arrived, so the upload must continue at {received}, not at {offset}")]
+    Offset {
+        /// The blob.
+        hash: B256,
+        /// What is there.
+        received: u64,
+        /// Where the client wanted to go on.
+        offset: u64,
+    },
+    /// The spec of the rental names no such blob.
+    #[error("rental {rental} refers to no blob {hash}; push its spec first, and only the inputs that it names")]
+    NotReferenced {
+        /// The rental.
+        rental: AgreementId,
+        /// The blob.
+        hash: B256,
+    },
+    /// The same blob is being uploaded by another request.
+    #[error("{hash} is being uploaded by another request; wait for that one")]
+    Busy {
+        /// The blob.
+        hash: B256,
+    },
+    /// Over a bound.
+    #[error("{0}")]
+    Full(String),
+    /// The outputs to publish do not agree with their manifest.
+    #[error("rental {rental}: outputs cannot be published: {what}")]
+    Outputs {
+        /// The rental.
+        rental: AgreementId,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file of the store.
+    #[error("blob store, {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// An input that has not fully arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingInput {
+    /// Which one.
+    pub sha256: B256,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// How much of it has arrived, bytes.
+    pub received: u64,
+}
+
+/// What the store has for a rental.
+#[derive(Clone, Debug)]
+pub struct RentalFiles {
+    /// The spec's hash when it was accepted. After a reorganisation the rental's may be another.
+    pub spec_hash: B256,
+    /// The spec, once it has arrived.
+    pub spec: Option<RentalSpec>,
+    /// Inputs still to come.
+    pub missing: Vec<MissingInput>,
+    /// The agent's signature on the start, as it came.
+    pub countersignature: Option<Bytes>,
+    /// The published result.
+    pub result: Option<ResultDocument>,
+}
+
+/// A provider's blobs. Clones share one store.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    paths: Paths,
+    limits: StoreLimits,
+    state: Mutex<State>,
+    /// Held while a record or result changes, so that none is lost.
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: HashMap<AgreementId, Record>,
+    /// Complete blobs and their sizes.
+    blobs: HashMap<B256, u64>,
+    /// How many records refer to a blob.
+    references: HashMap<B256, usize>,
+    uploads: HashSet<(AgreementId, B256)>,
+    /// Blobs, partial uploads and what is set aside for them, bytes.
+    used: u64,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is made if need be, and clears what a kill left behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn open(dir: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
+        let paths = Paths(dir.to_owned());
+        let state = blocking({
+            let paths = paths.clone();
+            move || sweep(&paths, Duration::from_secs(limits.grace_s))
+        })
+        .await?;
+        tracing::info!(dir = %dir.display(), rentals = state.records.len(), used_bytes = state.used, "blob store open");
+        let inner = Inner { paths, limits, state: Mutex::new(state), writing: tokio::sync::Mutex::new(()) };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Takes the spec of a rental whose hash on chain is `spec_hash`. The same spec again changes nothing; another
+    /// one (the chain was reorganised) replaces all that was there.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongHash`], [`StoreError::Spec`], [`StoreError::Full`].
+    pub async fn accept_spec(&self, rental: AgreementId, spec_hash: B256, bytes: &[u8]) -> Result<RentalSpec, StoreError> {
+        let found = sha256(bytes);
+        if found != spec_hash {
+            return Err(StoreError::WrongHash { expected: spec_hash, found });
+        }
+        let spec = RentalSpec::from_bytes(bytes).map_err(|source| StoreError::Spec { rental, source })?;
+        let total = spec.inputs().map(|input| input.bytes).fold(0, u64::saturating_add);
+        if total > self.0.limits.rental_bytes {
+            let limit = self.0.limits.rental_bytes;
+            return Err(StoreError::Full(format!(
+                "rental {rental}: {total} bytes of inputs, but this provider takes {limit}; split the work or choose another provider"
+            )));
+        }
+        let known = self.state().records.get(&rental).map(|record| record.spec_hash);
+        if known.is_some_and(|known| known != spec_hash) {
+            self.release(rental).await?;
+        }
+        if known == Some(spec_hash) && self.has(&spec_hash).await {
+            return Ok(spec);
+        }
+        let mut inputs = vec![BlobRef { sha256: spec_hash, bytes: bytes.len() as u64 }];
+        for input in spec.inputs() {
+            let blob = BlobRef { sha256: input.sha256, bytes: input.bytes };
+            if !inputs.contains(&blob) {
+                inputs.push(blob);
+            }
+        }
+        self.change(rental, |record| match record {
+            Some(record) => Ok(record),
+            None => Ok(Record { version: 1, rental, spec_hash, inputs, outputs: Vec::new(), countersignature: None }),
+        })
+        .await?;
+        self.put_bytes(spec_hash, bytes).await?;
+        Ok(spec)
+    }
+
+    /// Begins or resumes the upload of a blob that the rental's spec names. `None` when it is here already.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReferenced`], [`StoreError::Offset`], [`StoreError::Busy`], [`StoreError::Full`].
+    pub async fn begin(&self, rental: AgreementId, hash: B256, offset: u64) -> Result<Option<Upload>, StoreError> {
+        let partial = record::size(&self.paths().partial(rental, &hash));
+        let (slot, bytes) = {
+            let mut state = self.state();
+            let not_referenced = StoreError::NotReferenced { rental, hash };
+            let record = state.records.get(&rental).ok_or(not_referenced)?;
+            let named = record.inputs.iter().find(|blob| blob.sha256 == hash);
+            let bytes = named.ok_or(StoreError::NotReferenced { rental, hash })?.bytes;
+            if state.blobs.contains_key(&hash) {
+                return Ok(None);
+            }
+            if offset != 0 && offset != partial || offset > bytes {
+                return Err(StoreError::Offset { hash, received: partial, offset });
+            }
+            if state.uploads.contains(&(rental, hash)) {
+                return Err(StoreError::Busy { hash });
+            }
+            // Beginning anew throws the partial file away; what it took is counted out, what is to come in.
+            let used = state.used.saturating_sub(partial - offset);
+            let reserved = bytes - offset;
+            self.check_space(used, reserved)?;
+            state.used = used + reserved;
+            state.uploads.insert((rental, hash));
+            (Slot { store: self.clone(), rental, hash, reserved }, bytes)
+        };
+        Upload::open(slot, bytes, offset).await.map(Some)
+    }
+
+    /// How much of a blob that the rental refers to is here, and its size; `None` when the rental does not refer to it.
+    pub async fn progress(&self, rental: AgreementId, hash: &B256) -> Option<(u64, u64)> {
+        let (bytes, complete) = {
+            let state = self.state();
+            let bytes = state.records.get(&rental)?.refs().find(|blob| blob.sha256 == *hash)?.bytes;
+            (bytes, state.blobs.contains_key(hash))
+        };
+        Some((if complete { bytes } else { record::size(&self.paths().partial(rental, hash)) }, bytes))
+    }
+
+    /// The spec's hash when it was accepted.
+    pub fn spec_hash(&self, rental: AgreementId) -> Option<B256> {
+        self.state().records.get(&rental).map(|record| record.spec_hash)
+    }
+
+    /// Whether the rental's result lists this output.
+    pub fn is_output(&self, rental: AgreementId, hash: &B256) -> bool {
+        self.state().records.get(&rental).is_some_and(|record| record.outputs.iter().any(|blob| blob.sha256 == *hash))
+    }
+
+    /// Where the bytes of a hash are or would be.
+    pub fn blob_path(&self, hash: &B256) -> PathBuf {
+        self.paths().blob(hash)
+    }
+
+    /// Whether a blob is complete.
+    pub async fn has(&self, hash: &B256) -> bool {
+        self.state().blobs.contains_key(hash)
+    }
+
+    /// Everything known of a rental; `None` if nothing ever came for it.
+    pub async fn rental(&self, rental: AgreementId) -> Option<RentalFiles> {
+        let (record, incomplete) = {
+            let state = self.state();
+            let record = state.records.get(&rental)?.clone();
+            let incomplete = record.inputs.iter().filter(|blob| !state.blobs.contains_key(&blob.sha256));
+            let incomplete: Vec<_> = incomplete.copied().collect();
+            (record, incomplete)
+        };
+        let store = self.clone();
+        blocking(move || {
+            let paths = store.paths();
+            let bytes = fs::read(paths.blob(&record.spec_hash)).unwrap_or_default();
+            let spec = RentalSpec::from_bytes(&bytes).ok();
+            let missing = incomplete.into_iter().map(|blob| MissingInput {
+                sha256: blob.sha256,
+                bytes: blob.bytes,
+                received: record::size(&paths.partial(rental, &blob.sha256)),
+            });
+            let result = record::read(&paths.result(rental)).unwrap_or_else(|error| {
+                tracing::error!(%rental, %error, "the stored result cannot be read; publish it again");
+                None
+            });
+            Ok(RentalFiles {
+                spec_hash: record.spec_hash,
+                spec,
+                missing: missing.collect(),
+                countersignature: record.countersignature.clone(),
+                result,
+            })
+        })
+        .await
+        .inspect_err(|error: &StoreError| tracing::error!(%rental, %error, "the blob store cannot be read"))
+        .ok()
+    }
+
+    /// Every rental for which anything is stored.
+    pub async fn rentals(&self) -> Vec<AgreementId> {
+        let mut rentals: Vec<_> = self.state().records.keys().copied().collect();
+        rentals.sort();
+        rentals
+    }
+
+    /// Keeps the agent's signature on the start. The answer is whether it was new.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReferenced`] before the spec has arrived.
+    pub async fn put_countersignature(&self, rental: AgreementId, signature: Bytes) -> Result<bool, StoreError> {
+        let mut is_new = false;
+        self.change(rental, |record| {
+            let mut record = record.ok_or(StoreError::NotReferenced { rental, hash: B256::ZERO })?;
+            is_new = record.countersignature.as_ref() != Some(&signature);
+            record.countersignature = Some(signature);
+            Ok(record)
+        })
+        .await?;
+        Ok(is_new)
+    }
+
+    /// Makes the outputs in `out_dir` blobs and the document the rental's result. It can be repeated.
+    ///
+    /// # Errors
+    /// [`StoreError::Outputs`] when a file is not what the manifest says.
+    pub async fn publish_result(
+        &self,
+        rental: AgreementId,
+        document: ResultDocument,
+        out_dir: &Path,
+    ) -> Result<(), StoreError> {
+        let refuse = |what: String| StoreError::Outputs { rental, what };
+        let manifest: Manifest =
+            serde_json::from_str(&document.manifest).map_err(|error| refuse(format!("the manifest does not parse: {error}")))?;
+        layout::check_manifest(&manifest, self.0.limits.total_bytes).map_err(|error| refuse(error.to_string()))?;
+        let outputs: Vec<_> =
+            manifest.files.iter().map(|file| BlobRef { sha256: file.sha256, bytes: file.bytes }).collect();
+        self.change(rental, |record| {
+            let mut record = record.ok_or_else(|| refuse("nothing was ever delivered for it".into()))?;
+            record.outputs = outputs;
+            Ok(record)
+        })
+        .await?;
+        for file in manifest.files {
+            let path = out_dir.join(safe_path(&file.path).map_err(|error| refuse(error.to_string()))?);
+            self.take_file(rental, path, file.sha256, file.bytes).await?;
+        }
+        let _writing = self.0.writing.lock().await;
+        let store = self.clone();
+        blocking(move || store.paths().write(&store.paths().result(rental), &document)).await
+    }
+
+    /// Forgets a rental and deletes the blobs that no other one refers to.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; call again.
+    pub async fn release(&self, rental: AgreementId) -> Result<(), StoreError> {
+        let _writing = self.0.writing.lock().await;
+        let store = self.clone();
+        blocking(move || {
+            let paths = store.paths();
+            record::remove(&paths.result(rental))?;
+            record::remove(&paths.record(rental))?;
+            let partials = paths.partials(rental);
+            let partial_bytes = folder_bytes(&partials);
+            record::remove(&partials)?;
+            let mut state = store.state();
+            state.used = state.used.saturating_sub(partial_bytes);
+            let Some(record) = state.records.remove(&rental) else { return Ok(()) };
+            for blob in record.refs() {
+                if !state.drop_reference(&blob.sha256) {
+                    continue;
+                }
+                if let Some(bytes) = state.blobs.remove(&blob.sha256) {
+                    state.used = state.used.saturating_sub(bytes);
+                    if let Err(error) = record::remove(&paths.blob(&blob.sha256)) {
+                        tracing::warn!(%rental, %error, "a blob stays until the store is opened again");
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.0.paths
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_space(&self, used: u64, more: u64) -> Result<(), StoreError> {
+        let limit = self.0.limits.total_bytes;
+        if used.saturating_add(more) <= limit {
+            return Ok(());
+        }
+        Err(StoreError::Full(format!(
+            "this provider's store is full ({used} of {limit} bytes, {more} more wanted); try again when rentals have ended"
+        )))
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let mut state = self.state();
+        state.used = state.used.saturating_sub(bytes);
+    }
+
+    /// A blob is complete. Two rentals may have uploaded it at the same time; it is there once.
+    fn adopt(&self, hash: B256, bytes: u64) {
+        let mut state = self.state();
+        if state.blobs.insert(hash, bytes).is_some() {
+            state.used = state.used.saturating_sub(bytes);
+        }
+    }
+
+    /// Changes a rental's record on disk, then in memory.
+    async fn change(
+        &self,
+        rental: AgreementId,
+        change: impl FnOnce(Option<Record>) -> Result<Record, StoreError>,
+    ) -> Result<(), StoreError> {
+        let _writing = self.0.writing.lock().await;
+        let known = self.state().records.get(&rental).cloned();
+        if known.is_none() && self.state().records.len() >= MAX_RENTALS {
+            let what = "this provider remembers too many rentals; try again when some have ended";
+            return Err(StoreError::Full(format!("rental {rental}: {what}")));
+        }
+        let record = change(known)?;
+        let store = self.clone();
+        blocking(move || {
+            store.paths().write(&store.paths().record(rental), &record)?;
+            let mut state = store.state();
+            state.insert(record);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores a small blob that is at hand.
+    async fn put_bytes(&self, hash: B256, bytes: &[u8]) -> Result<(), StoreError> {
+        let (store, bytes) = (self.clone(), bytes.to_vec());
+        let length = bytes.len() as u64;
+        {
+            let mut state = self.state();
+            self.check_space(state.used, length)?;
+            state.used += length;
+        }
+        blocking(move || {
+            store.paths().write_bytes(&store.paths().blob(&hash), &bytes).inspect_err(|_| store.give_back(length))?;
+            store.adopt(hash, length);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a file of ours a blob. It is linked where the file system can, else copied, and hashed where it lies.
+    async fn take_file(&self, rental: AgreementId, path: PathBuf, hash: B256, bytes: u64) -> Result<(), StoreError> {
+        if self.has(&hash).await {
+            return Ok(());
+        }
+        {
+            let mut state = self.state();
+            self.check_space(state.used, bytes)?;
+            state.used += bytes;
+        }
+        let store = self.clone();
+        blocking(move || {
+            let temporary = store.paths().temporary();
+            let take = || {
+                fs::hard_link(&path, &temporary).or_else(|_| fs::copy(&path, &temporary).map(drop)).map_err(at(&path))?;
+                let found = hash_file(&temporary).map_err(at(&temporary))?;
+                if found != (hash, bytes) {
+                    let what = format!("{} is {} bytes of {}, not {bytes} of {hash}", path.display(), found.1, found.0);
+                    return Err(StoreError::Outputs { rental, what });
+                }
+                fs::File::open(&temporary).and_then(|file| file.sync_all()).map_err(at(&temporary))?;
+                record::move_in(&temporary, &store.paths().blob(&hash))
+            };
+            if let Err(error) = take() {
+                store.give_back(bytes);
+                record::remove(&temporary)?;
+                return Err(error);
+            }
+            store.adopt(hash, bytes);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl State {
+    fn insert(&mut self, record: Record) {
+        for blob in record.refs() {
+            *self.references.entry(blob.sha256).or_default() += 1;
+        }
+        if let Some(old) = self.records.insert(record.rental, record) {
+            for blob in old.refs() {
+                self.drop_reference(&blob.sha256);
+            }
+        }
+    }
+
+    /// Whether that was the last one.
+    fn drop_reference(&mut self, hash: &B256) -> bool {
+        let Entry::Occupied(mut count) = self.references.entry(*hash) else { return true };
+        *count.get_mut() -= 1;
+        let last = *count.get() == 0;
+        if last {
+            count.remove();
+        }
+        last
+    }
+}
+
+/// Reads all records and removes what none of them refers to.
+fn sweep(paths: &Paths, partial_age: Duration) -> Result<State, StoreError> {
+    record::remove(&paths.0.join("tmp"))?;
+    paths.create()?;
+    let mut state = State::default();
+    for path in entries(&paths.0.join("rentals"))? {
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        match record::read::<Record>(&path) {
+            Ok(Some(record)) if record.version == 1 && path == paths.record(record.rental) => state.insert(record),
+            Ok(_) => tracing::error!(path = %path.display(), "not a record of this version; its blobs are removed"),
+            Err(error) => tracing::error!(%error, "a record cannot be read; its blobs are removed"),
+        }
+    }
+    for folder in entries(&paths.0.join("blobs"))? {
+        for path in entries(&folder)? {
+            let hash = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<B256>().ok());
+            match hash.filter(|hash| state.references.contains_key(hash)) {
+                Some(hash) => {
+                    let bytes = record::size(&path);
+                    state.blobs.insert(hash, bytes);
+                    state.used += bytes;
+                }
+                None => record::remove(&path)?,
+            }
+        }
+    }
+    for folder in entries(&paths.0.join("partial"))? {
+        let rental = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<AgreementId>().ok());
+        if rental.is_none_or(|rental| !state.records.contains_key(&rental)) {
+            record::remove(&folder)?;
+            continue;
+        }
+        for path in entries(&folder)? {
+            let age = fs::metadata(&path).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > partial_age) {
+                record::remove(&path)?;
+            } else {
+                state.used += record::size(&path);
+            }
+        }
+    }
+    Ok(state)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let listed = fs::read_dir(folder).and_then(|found| found.map(|entry| entry.map(|entry| entry.path())).collect());
+    listed.map_err(at(folder))
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    entries(folder).map_or(0, |paths| paths.iter().map(|path| record::size(path)).sum())
+}
+
+/// Runs `work` on a blocking thread; a panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(at(Path::new("."))(io::Error::other("the keeper is shutting down"))),
+        },
+    }
+}

@@ -1,0 +1,154 @@
+//! What the store keeps on disk about each rental, and where everything is.
+//!
+//! ```text
+//! blobs/ab/<hash>             a blob, complete and named by its SHA-256
+//! partial/<rental>/<hash>     an upload that is not complete yet
+//! rentals/<rental>.json       a Record: the spec's hash, every blob the rental refers to, the countersignature
+//! rentals/<rental>.result     a ResultDocument, once all its outputs are blobs
+//! tmp/                        files being written; emptied at every start
+//! ```
+//!
+//! A record is written before the blobs it refers to, so a blob without a record is garbage and a record without its
+//! blobs is an upload still to come.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use alloy::primitives::{B256, Bytes};
+use contracts::ids::AgreementId;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::StoreError;
+use crate::spec::Receipt;
+
+/// A blob that a rental refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BlobRef {
+    pub(super) sha256: B256,
+    pub(super) bytes: u64,
+}
+
+/// What is known of a rental.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Format, 1.
+    pub(super) version: u32,
+    pub(super) rental: AgreementId,
+    pub(super) spec_hash: B256,
+    /// The spec and its inputs.
+    pub(super) inputs: Vec<BlobRef>,
+    /// What the worker made.
+    #[serde(default)]
+    pub(super) outputs: Vec<BlobRef>,
+    #[serde(default)]
+    pub(super) countersignature: Option<Bytes>,
+}
+
+impl Record {
+    pub(super) fn refs(&self) -> impl Iterator<Item = &BlobRef> {
+        self.inputs.iter().chain(&self.outputs)
+    }
+}
+
+/// What a provider serves once a rental's work is done. Every part is bound by the receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultDocument {
+    /// How the worker ended.
+    pub exit_code: i32,
+    /// The manifest's exact text, as its hash is what counts.
+    pub manifest: String,
+    /// What the provider says of the work.
+    pub receipt: Receipt,
+    /// The operator's signature over the receipt's digest.
+    pub receipt_signature: Bytes,
+}
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub(super) struct Paths(pub(super) PathBuf);
+
+impl Paths {
+    pub(super) fn create(&self) -> Result<(), StoreError> {
+        for folder in ["blobs", "partial", "rentals", "tmp"] {
+            let path = self.0.join(folder);
+            fs::create_dir_all(&path).map_err(at(&path))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn blob(&self, hash: &B256) -> PathBuf {
+        let name = hex::encode(hash);
+        self.0.join("blobs").join(&name[..2]).join(name)
+    }
+
+    pub(super) fn partials(&self, rental: AgreementId) -> PathBuf {
+        self.0.join("partial").join(rental.to_string())
+    }
+
+    pub(super) fn partial(&self, rental: AgreementId, hash: &B256) -> PathBuf {
+        self.partials(rental).join(hex::encode(hash))
+    }
+
+    pub(super) fn record(&self, rental: AgreementId) -> PathBuf {
+        self.0.join("rentals").join(format!("{rental}.json"))
+    }
+
+    pub(super) fn result(&self, rental: AgreementId) -> PathBuf {
+        self.0.join("rentals").join(format!("{rental}.result"))
+    }
+
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.0.join("tmp").join(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// Writes a document whole or not at all.
+    pub(super) fn write(&self, path: &Path, document: &impl Serialize) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(document).map_err(io::Error::other).map_err(at(path))?;
+        self.write_bytes(path, &bytes)
+    }
+
+    pub(super) fn write_bytes(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let temporary = self.temporary();
+        let mut file = File::create(&temporary).map_err(at(&temporary))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
+        move_in(&temporary, path)
+    }
+}
+
+/// Puts a complete, synced file where it belongs, for good.
+pub(super) fn move_in(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    fs::rename(from, to).map_err(at(to))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+}
+
+/// A document, or `None` if there is none.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(at(path))?,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from).map_err(at(path))
+}
+
+/// Removes a file or folder that may not be there.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Size of a file, 0 if there is none.
+pub(super) fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.len())
+}
+
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {
+    move |source| StoreError::Io { path: path.to_owned(), source }
+}
