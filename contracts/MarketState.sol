@@ -129,10 +129,8 @@ abstract contract MarketState is
     function addClass(uint8 cls, uint128 basePrice) external onlyOwner {
         if (cls == 0 || cls > Ids.MAX_CLASS || basePrice < MIN_BASE_PRICE) revert InvalidClass(cls);
         if (_bases[cls] != 0) revert ClassExists(cls);
-        // The dearest price and the dearest escrow must fit their types.
-        uint256 highest = Price.ofTick(basePrice, type(uint8).max);
-        SafeCast.toUint128(highest);
-        SafeCast.toUint96(Price.cost(highest, Ids.MAX_DURATION));
+        // The dearest price must fit its type; then every cost fits in 96 bits.
+        SafeCast.toUint128(Price.ofTick(basePrice, type(uint8).max));
         _bases[cls] = basePrice;
         emit ClassAdded(cls, basePrice);
     }
@@ -195,7 +193,7 @@ abstract contract MarketState is
 
     /// @inheritdoc IAIPowerRental
     function escrowOf(uint8 cls, uint8 tick, uint24 maxDuration) external view returns (uint96) {
-        return SafeCast.toUint96(Price.cost(_price(cls, tick), maxDuration));
+        return uint96(Price.cost(_price(cls, tick), maxDuration));
     }
 
     /// @inheritdoc IAIPowerRental

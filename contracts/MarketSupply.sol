@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {MarketDemand} from "./MarketDemand.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
 import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
@@ -147,12 +146,15 @@ abstract contract MarketSupply is MarketDemand {
         while (true) {
             (bool found, uint256 tick) = Books.best(ticks, minTick);
             if (!found) return 0;
-            uint256 tail = self.levels[tick].tail;
-            for (uint256 sequence = self.levels[tick].head; sequence < tail; ++sequence) {
+            uint256 live = self.levels[tick].live;
+            for (uint256 sequence = self.levels[tick].head; live != 0; ++sequence) {
                 uint256 id = Ids.make(book, tick, sequence);
                 Head head = _records[id].head;
-                if (head.isIn(Status.Open) && block.timestamp < head.expiry()) return uint96(id);
+                bool open = head.isIn(Status.Open);
+                if (open && block.timestamp < head.expiry()) return uint96(id);
                 if (dead++ == MAX_DEAD) return 0;
+                // Gaps behind the last open bid are swept with it, so that they don't count.
+                if (open) --live;
             }
             ticks &= ~(1 << tick);
         }
@@ -228,7 +230,7 @@ abstract contract MarketSupply is MarketDemand {
 
     function _checkBond(uint8 cls, uint8 reserveTick, uint96 bondPerSlot) private view {
         uint256 minimum = Price.cost(_price(cls, reserveTick), BOND_SECONDS);
-        if (bondPerSlot < minimum) revert BondTooSmall(bondPerSlot, SafeCast.toUint96(minimum));
+        if (bondPerSlot < minimum) revert BondTooSmall(bondPerSlot, uint96(minimum));
     }
 
     function _checkOperator(uint256 offerId, address provider) private view {

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ERC2771Forwarder} from "@openzeppelin/contracts/metatx/ERC2771Forwarder.sol";
 import {Test} from "forge-std/Test.sol";
-import {AIPowerRental} from "../contracts/AIPowerRental.sol";
-import {AgentWallet} from "../contracts/AgentWallet.sol";
-import {AgentWalletFactory} from "../contracts/AgentWalletFactory.sol";
+import {IAgentWalletFactory} from "../contracts/interfaces/IAgentWalletFactory.sol";
 import {
     Agreement,
     Bid,
@@ -18,7 +15,7 @@ import {
     Timing,
     WalletLimits
 } from "../contracts/interfaces/Types.sol";
-import {AITToken} from "./mocks/AITToken.sol";
+import {IForwarder, IMarket, IToken, IWallet} from "./Interfaces.sol";
 
 /// @notice Deploys everything and brings it to the states that tests start from.
 abstract contract Base is Test {
@@ -56,11 +53,11 @@ abstract contract Base is Test {
     address internal agent;
     uint256 internal agentKey;
 
-    AITToken internal token;
-    ERC2771Forwarder internal forwarder;
-    AIPowerRental internal market;
-    AgentWalletFactory internal factory;
-    AgentWallet internal wallet;
+    IToken internal token;
+    IForwarder internal forwarder;
+    IMarket internal market;
+    IAgentWalletFactory internal factory;
+    IWallet internal wallet;
     Timing internal timing;
     uint64 internal offerId;
 
@@ -79,7 +76,7 @@ abstract contract Base is Test {
             bondSeconds: 60
         });
         _deploy();
-        wallet = AgentWallet(factory.createWallet(owner, SALT, limits(), agent, policy()));
+        wallet = IWallet(factory.createWallet(owner, SALT, limits(), agent, policy()));
         token.mint(address(wallet), 1000 ether);
         token.mint(provider, 1000 ether);
         vm.startPrank(provider);
@@ -90,15 +87,28 @@ abstract contract Base is Test {
     }
 
     function _deploy() internal {
-        token = new AITToken();
-        forwarder = new ERC2771Forwarder("OpenClawForwarder");
-        address factoryAddress = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        market = new AIPowerRental(address(token), factoryAddress, admin, treasury, arbiter, pauser, FEE_BPS, timing);
-        factory = new AgentWalletFactory(address(market), address(forwarder));
+        token = IToken(deployCode("AITToken.sol:AITToken"));
+        forwarder = IForwarder(deployCode("ERC2771Forwarder.sol:ERC2771Forwarder", abi.encode("OpenClawForwarder")));
+        address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        market = deployMarket(address(token), next, timing);
+        factory = IAgentWalletFactory(
+            deployCode(
+                "AgentWalletFactory.sol:AgentWalletFactory", abi.encode(address(market), address(forwarder))
+            )
+        );
         vm.startPrank(admin);
         market.addClass(CLS, BASE_PRICE);
         market.addTemplate(TEMPLATE, uint32(1) << CLS, Template(512, 512, 64, false, IMAGE));
         vm.stopPrank();
+    }
+
+    function deployMarket(address token_, address factory_, Timing memory t) internal returns (IMarket) {
+        return IMarket(
+            deployCode(
+                "AIPowerRental.sol:AIPowerRental",
+                abi.encode(token_, factory_, admin, treasury, arbiter, pauser, FEE_BPS, t)
+            )
+        );
     }
 
     // --- inputs ---
@@ -320,7 +330,7 @@ abstract contract Base is Test {
     function request(uint256 key, bytes memory data)
         internal
         view
-        returns (ERC2771Forwarder.ForwardRequestData memory r)
+        returns (IForwarder.ForwardRequestData memory r)
     {
         r.from = vm.addr(key);
         r.to = address(wallet);
@@ -330,7 +340,7 @@ abstract contract Base is Test {
         r.signature = sign(key, requestDigest(r, forwarder.nonces(r.from)));
     }
 
-    function requestDigest(ERC2771Forwarder.ForwardRequestData memory r, uint256 nonce)
+    function requestDigest(IForwarder.ForwardRequestData memory r, uint256 nonce)
         internal
         view
         returns (bytes32)

@@ -31,10 +31,11 @@ library Price {
         }
     }
 
-    /// @notice Token units for `duration` seconds (below 2^40), rounded up.
+    /// @notice Token units for `duration` seconds, rounded up.
+    /// @dev Below 2^96 for prices below 2^128 and durations below 2^24.
     function cost(uint256 price, uint256 duration) internal pure returns (uint256) {
         unchecked {
-            // 136 + 40 bits leave room.
+            // At most 128 + 24 bits.
             return (price * duration + 1e18 - 1) / 1e18;
         }
     }

@@ -3,13 +3,13 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {Agreement, Status} from "../../contracts/interfaces/Types.sol";
-import {AgentWallet} from "../../contracts/AgentWallet.sol";
+import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
 
 contract RentalTest is Base {
     /// @dev The whole way through the real forwarder, to the last token.
     function test_RentalFromBidToWithdrawal() external {
         uint96 held = escrow(TICK, DURATION);
-        forwarder.execute(request(agentKey, abi.encodeCall(AgentWallet.placeBid, (terms()))));
+        forwarder.execute(request(agentKey, abi.encodeCall(IAgentWallet.placeBid, (terms()))));
         uint96 id = idOf(BOOK(), TICK, 0);
         assertStatus(id, Status.Open);
         assertEq(wallet.reserved(), held);

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Vm} from "forge-std/Vm.sol";
+import {Base} from "../Base.t.sol";
+import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
+import {Agreement, BidTerms, RemovalReason, Status} from "../../contracts/interfaces/Types.sol";
+
+contract MatchBestTest is Base {
+    function at(uint8 tick) private returns (uint96) {
+        BidTerms memory t = terms();
+        t.tick = tick;
+        t.maxDuration = 60;
+        return place(t);
+    }
+
+    function dead(uint256 count, bool expire) private returns (uint96[] memory ids) {
+        BidTerms memory t = terms();
+        t.maxDuration = 60;
+        t.expiry = uint40(block.timestamp) + timing.minBidLifetime;
+        ids = new uint96[](count);
+        for (uint256 i; i < count; ++i) {
+            ids[i] = place(t);
+        }
+        uint96 live = at(TICK);
+        skip(timing.minBidLifetime);
+        if (!expire) {
+            for (uint256 i; i < count; ++i) {
+                vm.prank(agent);
+                wallet.cancelBid(ids[i]);
+            }
+        }
+        assertEq(live, idOf(BOOK(), TICK, uint64(count)));
+    }
+
+    function match_(uint8 minTick, uint96 expected) private returns (uint96) {
+        vm.prank(provider);
+        return market.matchBest(offerId, BOOK(), minTick, expected);
+    }
+
+    function test_TakesTheBestTickInOrder() external {
+        post();
+        uint96 low = at(0);
+        uint96 high = at(200);
+        uint96 high2 = at(200);
+        uint96 middle = at(100);
+        assertEq(match_(0, 0), high);
+        assertEq(match_(0, 0), high2);
+        assertEq(match_(0, 0), middle);
+        assertEq(match_(0, 0), low);
+        vm.prank(provider);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferFull.selector, offerId));
+        market.matchBest(offerId, 769, 0, 0);
+    }
+
+    function test_ConfirmsTheHead() external {
+        uint96 id = place();
+        post();
+        uint40 deadline = uint40(block.timestamp) + timing.startDeadline;
+        vm.expectEmit();
+        emit IAIPowerRental.AgreementCreated(id, offerId, provider, market.priceOf(CLS, TICK), deadline);
+        assertEq(match_(0, id), id);
+        Agreement memory a = market.agreement(id);
+        assertEq(uint8(a.status), uint8(Status.Confirmed));
+        assertEq(a.offerId, offerId);
+        assertEq(a.deadline, deadline);
+        assertEq(a.startOrBillable, 0);
+        assertEq(market.offer(offerId).used, 1);
+        assertEq(market.bitmap(BOOK()), 0);
+    }
+
+    function test_ReturnsZeroWhen_NothingReachesTheReserve() external {
+        at(99);
+        post(255, 100);
+        assertEq(match_(0, 0), 0);
+        assertEq(market.offer(offerId).used, 0);
+        vm.prank(provider);
+        market.updateOffer(offerId, 99, uint40(block.timestamp + 1));
+        assertEq(match_(100, 0), 0);
+        assertNotEq(match_(99, 0), 0);
+    }
+
+    function test_ReturnsZeroWhen_ExpectedIsNotTheHead() external {
+        post();
+        uint96 first = at(50);
+        uint96 second = at(50);
+        assertEq(match_(0, second), 0);
+        assertStatus(first, Status.Open);
+        assertEq(market.offer(offerId).used, 0);
+        assertEq(match_(0, first), first);
+    }
+
+    function test_StepsOverEightCancelledHeads() external {
+        dead(8, false);
+        post();
+        assertEq(match_(0, 0), idOf(BOOK(), TICK, 8));
+    }
+
+    /// @dev Nine dead heads: the first call finds nothing yet keeps what it pruned; the next one goes on from there.
+    function test_KeepsItsProgressOverNineCancelledHeads() external {
+        dead(9, false);
+        post();
+        assertEq(match_(0, 0), 0);
+        assertEq(market.level(BOOK(), TICK).head, 8);
+        assertEq(match_(0, 0), idOf(BOOK(), TICK, 9));
+    }
+
+    function test_RefundsExpiredHeadsOnTheWay() external {
+        uint96[] memory ids = dead(8, true);
+        uint96 held = escrow(TICK, 60);
+        post();
+        vm.recordLogs();
+        assertEq(match_(0, 0), idOf(BOOK(), TICK, 8));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        uint256 removed;
+        for (uint256 i; i < logs.length; ++i) {
+            if (logs[i].topics[0] == IAIPowerRental.BidRemoved.selector) ++removed;
+        }
+        assertEq(removed, 8);
+        for (uint256 i; i < 8; ++i) {
+            assertStatus(ids[i], Status.Expired);
+        }
+        assertEq(market.creditOf(address(wallet)), 8 * held);
+        assertEq(wallet.reserved(), held);
+    }
+
+    function test_AnExpiredBookGivesNothing() external {
+        place();
+        skip(1 days);
+        post();
+        assertEq(match_(0, 0), 0);
+        assertEq(market.bitmap(BOOK()), 0);
+    }
+
+    function test_RevertWhen_OfferIsUnknown() external {
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferUnknown.selector, 77));
+        market.matchBest(77, 769, 0, 0);
+    }
+
+    function test_RevertWhen_CallerIsNotOperator() external {
+        post();
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotOperator.selector, offerId, stranger));
+        vm.prank(stranger);
+        market.matchBest(offerId, 769, 0, 0);
+    }
+
+    function test_RevertWhen_BookIsNotServed() external {
+        post(1, 0);
+        uint16[4] memory books = [BOOK() + 1, BOOK() + 2, BOOK() + 8, (uint16(CLS) + 1) << 8];
+        vm.startPrank(provider);
+        for (uint256 i; i < books.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.BookNotServed.selector, offerId, books[i]));
+            market.matchBest(offerId, books[i], 0, 0);
+        }
+    }
+
+    function test_RevertGiven_OfferRanOut() external {
+        post();
+        skip(30 days);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferInactive.selector, offerId));
+        vm.prank(provider);
+        market.matchBest(offerId, 769, 0, 0);
+    }
+
+    function test_RevertGiven_OfferIsClosed() external {
+        post();
+        vm.startPrank(provider);
+        market.closeOffer(offerId);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferInactive.selector, offerId));
+        market.matchBest(offerId, 769, 0, 0);
+    }
+}
+
+contract MatchBestBatchTest is Base {
+    function test_TakesWhatThereIs() external {
+        uint96 first = place();
+        uint96 second = place();
+        post();
+        vm.prank(operator);
+        uint96[] memory ids = market.matchBestBatch(offerId, 768, 0, 10);
+        assertEq(ids.length, 2);
+        assertEq(ids[0], first);
+        assertEq(ids[1], second);
+        assertEq(market.offer(offerId).used, 2);
+    }
+
+    function test_NeverTakesMoreThanFreeSlots() external {
+        for (uint256 i; i < SLOTS + 1; ++i) {
+            place();
+        }
+        post();
+        vm.prank(operator);
+        assertEq(market.matchBestBatch(offerId, 768, 0, type(uint256).max).length, SLOTS);
+        assertEq(market.level(768, TICK).live, 1);
+    }
+
+    function test_NeverTakesMoreThanAsked() external {
+        place();
+        place();
+        post();
+        vm.prank(operator);
+        assertEq(market.matchBestBatch(offerId, 768, 0, 1).length, 1);
+        assertEq(market.offer(offerId).used, 1);
+    }
+
+    function test_RevertWhen_CallerIsNotOperator() external {
+        post();
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotOperator.selector, offerId, stranger));
+        vm.prank(stranger);
+        market.matchBestBatch(offerId, 768, 0, 1);
+    }
+}
