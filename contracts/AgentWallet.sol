@@ -118,7 +118,8 @@ contract AgentWallet is WalletKeys, ERC7739 {
         uint96 spent = a.paid;
         if (a.flags & Heads.DEPOSIT_FORFEITED != 0 && !held.ownerDeposit) {
             // What is reserved beyond the escrow is the deposit.
-            spent += held.amount - IAIPowerRental(market).escrowOf(uint8(Ids.cls(bidId)), uint8(Ids.tick(bidId)), a.maxDuration);
+            spent += held.amount
+            - IAIPowerRental(market).escrowOf(uint8(Ids.cls(bidId)), uint8(Ids.tick(bidId)), a.maxDuration);
         }
         _settle(bidId, held, spent);
     }

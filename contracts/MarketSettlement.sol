@@ -71,9 +71,9 @@ abstract contract MarketSettlement is MarketState {
         if (msg.sender != _arbiter) revert NotArbiter(msg.sender);
         Head head = _records[agreementId].head;
         Rental memory rental = _timely(agreementId, head, Status.Disputed);
-        if (
-            pay > _cost(agreementId, head.maxDuration()) || slash > _listings[rental.offerId].bondPerSlot
-        ) revert RulingOutOfRange(pay, slash);
+        if (pay > _cost(agreementId, head.maxDuration()) || slash > _listings[rental.offerId].bondPerSlot) {
+            revert RulingOutOfRange(pay, slash);
+        }
         Outcome memory outcome;
         outcome.gross = pay;
         outcome.slash = slash;
@@ -157,8 +157,8 @@ abstract contract MarketSettlement is MarketState {
         uint256 fee = _share(outcome.gross, head.feeBps());
         uint256 bondReturned = listing.bondPerSlot - outcome.slash;
 
-        record.head = head.withStatus(outcome.status)
-            .withFlags(outcome.depositForfeited == 0 ? 0 : Heads.DEPOSIT_FORFEITED);
+        record.head =
+            head.withStatus(outcome.status).withFlags(outcome.depositForfeited == 0 ? 0 : Heads.DEPOSIT_FORFEITED);
         record.rental.paid = uint96(paid);
         _addCredit(listing.provider, outcome.gross - fee);
         _addCredit(_treasury, fee);
@@ -196,12 +196,7 @@ abstract contract MarketSettlement is MarketState {
         Listing storage listing = _listings[offerId];
         uint40 validUntil = listing.validUntil;
         emit OfferUpdated(
-            uint64(offerId),
-            listing.slots,
-            listing.reserveTick,
-            validUntil,
-            validUntil != 0,
-            uint96(bondCredited)
+            uint64(offerId), listing.slots, listing.reserveTick, validUntil, validUntil != 0, uint96(bondCredited)
         );
     }
 

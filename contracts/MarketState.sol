@@ -17,14 +17,7 @@ import {TypedData} from "./libraries/TypedData.sol";
 
 /// @title MarketState
 /// @notice Storage, immutables, administration and plain views of the market.
-abstract contract MarketState is
-    IAIPowerRental,
-    EIP712,
-    NoncesKeyed,
-    ReentrancyGuardTransient,
-    Ownable2Step,
-    Pausable
-{
+abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, ReentrancyGuardTransient, Ownable2Step, Pausable {
     using Books for Books.Book;
 
     /// @dev Slot C of an agreement, written first when it is matched.
@@ -106,9 +99,8 @@ abstract contract MarketState is
             timing_.startDeadline == 0 || timing_.startDeadline > MAX_CLOCK || timing_.submitGrace > MAX_CLOCK
                 || timing_.challengeWindow == 0 || timing_.challengeWindow > MAX_CLOCK || timing_.disputeTimeout == 0
                 || timing_.disputeTimeout > MAX_CLOCK || timing_.minBidLifetime == 0
-                || timing_.minBidLifetime > MAX_BID_LIFETIME
-                || timing_.minBilled == 0 || timing_.minBilled > 600 || timing_.checkpoint == 0
-                || timing_.checkpoint > Ids.MAX_DURATION || timing_.bondSeconds > MAX_CLOCK
+                || timing_.minBidLifetime > MAX_BID_LIFETIME || timing_.minBilled == 0 || timing_.minBilled > 600
+                || timing_.checkpoint == 0 || timing_.checkpoint > Ids.MAX_DURATION || timing_.bondSeconds > MAX_CLOCK
         ) revert InvalidTiming();
         token = token_;
         factory = factory_;
@@ -259,12 +251,7 @@ abstract contract MarketState is
     }
 
     /// @inheritdoc IAIPowerRental
-    function nonces(address wallet, uint192 key)
-        public
-        view
-        override(IAIPowerRental, NoncesKeyed)
-        returns (uint256)
-    {
+    function nonces(address wallet, uint192 key) public view override(IAIPowerRental, NoncesKeyed) returns (uint256) {
         return NoncesKeyed.nonces(wallet, key);
     }
 

@@ -234,7 +234,9 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     function _checkOperator(uint256 offerId, address provider) private view {
-        if (msg.sender != provider && !_operators[provider][msg.sender]) revert NotOperator(uint64(offerId), msg.sender);
+        if (msg.sender != provider && !_operators[provider][msg.sender]) {
+            revert NotOperator(uint64(offerId), msg.sender);
+        }
     }
 
     function _operated(uint64 offerId) private view returns (Listing storage listing) {
@@ -287,11 +289,7 @@ abstract contract MarketSupply is MarketDemand {
                 _records[id].head = head.withStatus(Status.Confirmed);
                 _records[id].rental = Rental(uint64(search.offerId), 0, deadline, 0);
                 emit AgreementCreated(
-                    uint96(id),
-                    uint64(search.offerId),
-                    search.provider,
-                    uint128(_price(Ids.cls(id), tick)),
-                    deadline
+                    uint96(id), uint64(search.offerId), search.provider, uint128(_price(Ids.cls(id), tick)), deadline
                 );
                 return id;
             }
@@ -306,13 +304,9 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @dev Whether the countersignature is valid; if so the rental runs.
-    function _start(uint256 id, bytes32 imageDigest, bytes calldata countersignature)
-        private
-        returns (bool, address)
-    {
+    function _start(uint256 id, bytes32 imageDigest, bytes calldata countersignature) private returns (bool, address) {
         (Head head, Rental memory rental) = _supplied(id, Status.Confirmed);
-        (address signer, ECDSA.RecoverError err,) =
-            ECDSA.tryRecoverCalldata(_startDigest(id), countersignature);
+        (address signer, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(_startDigest(id), countersignature);
         if (
             err != ECDSA.RecoverError.NoError
                 || !IAgentWallet(head.wallet()).mayStart(uint96(id), signer, _listings[rental.offerId].provider)

@@ -92,9 +92,7 @@ abstract contract Base is Test {
         address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         market = deployMarket(address(token), next, timing);
         factory = IAgentWalletFactory(
-            deployCode(
-                "AgentWalletFactory.sol:AgentWalletFactory", abi.encode(address(market), address(forwarder))
-            )
+            deployCode("AgentWalletFactory.sol:AgentWalletFactory", abi.encode(address(market), address(forwarder)))
         );
         vm.startPrank(admin);
         market.addClass(CLS, BASE_PRICE);
@@ -327,11 +325,7 @@ abstract contract Base is Test {
 
     // --- the forwarder ---
 
-    function request(uint256 key, bytes memory data)
-        internal
-        view
-        returns (IForwarder.ForwardRequestData memory r)
-    {
+    function request(uint256 key, bytes memory data) internal view returns (IForwarder.ForwardRequestData memory r) {
         r.from = vm.addr(key);
         r.to = address(wallet);
         r.gas = 600_000;
@@ -340,16 +334,10 @@ abstract contract Base is Test {
         r.signature = sign(key, requestDigest(r, forwarder.nonces(r.from)));
     }
 
-    function requestDigest(IForwarder.ForwardRequestData memory r, uint256 nonce)
-        internal
-        view
-        returns (bytes32)
-    {
-        bytes32 hash = keccak256(
-            abi.encode(FORWARD_TYPEHASH, r.from, r.to, r.value, r.gas, nonce, r.deadline, keccak256(r.data))
-        );
-        return
-            keccak256(abi.encodePacked("\x19\x01", domainSeparator("OpenClawForwarder", address(forwarder)), hash));
+    function requestDigest(IForwarder.ForwardRequestData memory r, uint256 nonce) internal view returns (bytes32) {
+        bytes32 hash =
+            keccak256(abi.encode(FORWARD_TYPEHASH, r.from, r.to, r.value, r.gas, nonce, r.deadline, keccak256(r.data)));
+        return keccak256(abi.encodePacked("\x19\x01", domainSeparator("OpenClawForwarder", address(forwarder)), hash));
     }
 
     // --- checks ---

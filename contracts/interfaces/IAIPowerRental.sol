@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {
-    Agreement, Bid, BidTerms, Level, Offer, RemovalReason, Status, Template, Timing
-} from "./Types.sol";
+import {Agreement, Bid, BidTerms, Level, Offer, RemovalReason, Status, Template, Timing} from "./Types.sol";
 
 /// @title IAIPowerRental
 /// @notice The market: one book per (class, duration bucket, pre-emptible), full escrow, rentals metered by the second.
@@ -29,7 +27,9 @@ interface IAIPowerRental {
         uint96 bondPerSlot,
         uint40 validUntil
     );
-    event OfferUpdated(uint64 indexed offerId, uint16 slots, uint8 reserveTick, uint40 validUntil, bool active, uint96 bondCredited);
+    event OfferUpdated(
+        uint64 indexed offerId, uint16 slots, uint8 reserveTick, uint40 validUntil, bool active, uint96 bondCredited
+    );
     event BidPlaced(
         uint96 indexed agreementId,
         address indexed wallet,
@@ -46,7 +46,11 @@ interface IAIPowerRental {
     event BidRemoved(uint96 indexed agreementId, RemovalReason reason, uint96 refund);
     /// @param price Token units per second × 1e18.
     event AgreementCreated(
-        uint96 indexed agreementId, uint64 indexed offerId, address indexed provider, uint128 price, uint40 startDeadline
+        uint96 indexed agreementId,
+        uint64 indexed offerId,
+        address indexed provider,
+        uint128 price,
+        uint40 startDeadline
     );
     event AgreementDeclined(uint96 indexed agreementId, uint96 fee);
     event AgreementStarted(uint96 indexed agreementId, uint40 startTime, uint40 endTime, bytes32 imageDigest);
@@ -58,7 +62,9 @@ interface IAIPowerRental {
         uint40 challengeEnd,
         bool preempted
     );
-    event DisputeFiled(uint96 indexed agreementId, address indexed initiator, bytes32 reasonHash, uint96 deposit, uint40 timeout);
+    event DisputeFiled(
+        uint96 indexed agreementId, address indexed initiator, bytes32 reasonHash, uint96 deposit, uint40 timeout
+    );
     event DisputeResolved(uint96 indexed agreementId, uint96 pay, uint96 slash, uint96 depositForfeited, bool timedOut);
     /// @param pay To the provider, net of `fee`. pay + fee + penalty + refund = escrow.
     /// @param slash Bond taken; bondReturned + slash = bondPerSlot.
@@ -139,16 +145,23 @@ interface IAIPowerRental {
     /// @notice Allows or forbids an operator key of the calling provider.
     function setOperator(address operator, bool allowed) external;
     /// @notice Lists slots; pulls slots × bondPerSlot from the caller's credit, then its token balance (approval needed).
-    function postOffer(uint8 cls, uint8 bookMask, uint16 slots, uint8 reserveTick, uint96 bondPerSlot, uint40 validUntil)
-        external
-        returns (uint64 offerId);
+    function postOffer(
+        uint8 cls,
+        uint8 bookMask,
+        uint16 slots,
+        uint8 reserveTick,
+        uint96 bondPerSlot,
+        uint40 validUntil
+    ) external returns (uint64 offerId);
     /// @notice Changes reserve and validity. Caller: provider or operator.
     function updateOffer(uint64 offerId, uint8 reserveTick, uint40 validUntil) external;
     /// @notice Ends an offer; free slots' bonds are credited now, held ones as their rentals end.
     function closeOffer(uint64 offerId) external;
     /// @notice Pops the head of the best tick at or above max(reserve, minTick). Returns 0 when there is none, or when
     /// `expectedId` is not 0 and not the head; then nothing but dead bids is removed.
-    function matchBest(uint64 offerId, uint16 book, uint8 minTick, uint96 expectedId) external returns (uint96 agreementId);
+    function matchBest(uint64 offerId, uint16 book, uint8 minTick, uint96 expectedId)
+        external
+        returns (uint96 agreementId);
     /// @notice Starts with the agent's countersignature, before the start deadline. Caller: provider or operator.
     function start(uint96 agreementId, bytes32 imageDigest, bytes calldata countersignature) external;
     /// @notice Refuses a confirmed rental for a small fee from the bond; the escrow is refunded.
@@ -170,7 +183,9 @@ interface IAIPowerRental {
 
     // --- batches of provider work ---
 
-    function matchBestBatch(uint64 offerId, uint16 book, uint8 minTick, uint256 count) external returns (uint96[] memory ids);
+    function matchBestBatch(uint64 offerId, uint16 book, uint8 minTick, uint256 count)
+        external
+        returns (uint96[] memory ids);
     function startBatch(uint96[] calldata ids, bytes32 imageDigest, bytes[] calldata countersignatures) external;
     function submitBatch(
         uint96[] calldata ids,

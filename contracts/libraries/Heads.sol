@@ -23,8 +23,8 @@ library Heads {
         returns (Head)
     {
         return Head.wrap(
-            uint256(uint160(wallet_)) | maxDuration_ << 160 | expiry_ << 180 | (expiry_ - placedAt_) << 216
-                | feeBps_ << 236 | uint256(uint8(Status.Open)) << 248
+            uint256(uint160(wallet_)) | maxDuration_ << 160 | expiry_ << 180 | (expiry_ - placedAt_) << 216 | feeBps_
+                << 236 | uint256(uint8(Status.Open)) << 248
         );
     }
 

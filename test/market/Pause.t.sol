@@ -7,7 +7,6 @@ import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
 import {Bid, Status} from "../../contracts/interfaces/Types.sol";
 
 contract PauseTest is Base {
-
     function test_PauserAndAdminMaySwitch() external {
         vm.prank(pauser);
         market.pause();

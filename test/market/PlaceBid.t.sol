@@ -21,9 +21,7 @@ contract PlaceBidTest is Base {
         assertEq(
             abi.encode(a),
             abi.encode(
-                Agreement(
-                    expected, address(wallet), DURATION, t.expiry, FEE_BPS, Status.Open, 0, SPEC, 0, 0, 0, 0
-                )
+                Agreement(expected, address(wallet), DURATION, t.expiry, FEE_BPS, Status.Open, 0, SPEC, 0, 0, 0, 0)
             )
         );
         assertEq(market.bitmap(BOOK()), 1 << TICK);

@@ -10,9 +10,7 @@ import {Bid, Status} from "../../contracts/interfaces/Types.sol";
 
 contract PlaceBidWithSignatureTest is Base {
     function expectInvalid(Bid memory b) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(IAIPowerRental.InvalidBidSignature.selector, b.wallet, b.agent)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidBidSignature.selector, b.wallet, b.agent));
     }
 
     function test_AnyoneMaySendASignedBid() external {
@@ -43,9 +41,7 @@ contract PlaceBidWithSignatureTest is Base {
         Bid memory b = bid();
         bytes memory signature = signBid(agentKey, b);
         market.placeBidWithSignature(b, signature);
-        vm.expectRevert(
-            abi.encodeWithSelector(Nonces.InvalidAccountNonce.selector, address(wallet), b.nonce + 1)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Nonces.InvalidAccountNonce.selector, address(wallet), b.nonce + 1));
         market.placeBidWithSignature(b, signature);
     }
 

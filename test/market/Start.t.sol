@@ -57,9 +57,7 @@ contract StartTest is Base {
             if (field == 4) s.deadline ^= 1;
             bytes memory signature = sign(agentKey, digest(s));
             address signer = ecrecoverOf(market.startDigest(id), signature);
-            vm.expectRevert(
-                abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, signer)
-            );
+            vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, signer));
             vm.prank(provider);
             market.start(id, IMAGE, signature);
         }
@@ -72,9 +70,7 @@ contract StartTest is Base {
 
     function test_RevertWhen_SignatureIsMalformed() external {
         uint96 id = matched();
-        vm.expectRevert(
-            abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, address(0))
-        );
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, address(0)));
         vm.prank(provider);
         market.start(id, IMAGE, "");
     }

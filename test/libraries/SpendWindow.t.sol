@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Test} from "forge-std/Test.sol";
+import {SpendWindow} from "../../contracts/libraries/SpendWindow.sol";
+
+contract SpendWindowTest is Test {
+    uint256 private constant LANE = 2 ** 14;
+
+    /// @dev A day after it was spent an amount still counts; seven lanes after, never.
+    function testFuzz_AnAmountCountsForADayAndNotForEver(uint40 at, uint32 units, uint256 later) external pure {
+        uint256 window = SpendWindow.add(0, at, units);
+        assertEq(SpendWindow.sum(window, uint256(at) + bound(later, 0, 1 days)), units);
+        assertEq(SpendWindow.sum(window, uint256(at) + 7 * LANE + bound(later, 0, 365 days)), 0);
+    }
+
+    /// @dev Against a plain list of payments: never less than the last 24 hours, never more than seven lanes.
+    function testFuzz_BoundsTheTrueSum(uint256 seed, uint16[40] memory gaps) external pure {
+        uint256[40] memory times;
+        uint256[40] memory amounts;
+        uint256 window;
+        uint256 time = 1_700_000_000;
+        for (uint256 i; i < 40; ++i) {
+            time += gaps[i];
+            times[i] = time;
+            amounts[i] = uint256(keccak256(abi.encode(seed, i))) % 1e7;
+            window = SpendWindow.add(window, time, amounts[i]);
+            uint256 day;
+            uint256 lanes;
+            for (uint256 j; j <= i; ++j) {
+                if (times[j] + 1 days >= time) day += amounts[j];
+                if (times[j] + 7 * LANE > time) lanes += amounts[j];
+            }
+            uint256 sum = SpendWindow.sum(window, time);
+            assertGe(sum, day);
+            assertLe(sum, lanes);
+        }
+    }
+
+    function testFuzz_TheSumOnlyFallsWithTime(uint256 window, uint40 time, uint40 later) external pure {
+        window = window & ((1 << 224) - 1) | uint256(time >> 14) << 224;
+        assertLe(SpendWindow.sum(window, uint256(time) + later), SpendWindow.sum(window, time));
+    }
+
+    function test_ALaneSaturates() external pure {
+        uint256 max = type(uint32).max;
+        uint256 window = SpendWindow.add(0, LANE, max - 1);
+        window = SpendWindow.add(window, LANE, 5);
+        assertEq(SpendWindow.sum(window, LANE), max);
+        window = SpendWindow.add(window, 2 * LANE, 7);
+        assertEq(SpendWindow.sum(window, 2 * LANE), max + 7);
+    }
+
+    /// @dev A clock that stands still or runs back loses nothing.
+    function test_AnEarlierTimeIsCountedNow() external pure {
+        uint256 window = SpendWindow.add(0, 10 * LANE, 3);
+        window = SpendWindow.add(window, 9 * LANE, 4);
+        assertEq(SpendWindow.sum(window, 9 * LANE), 7);
+        assertEq(SpendWindow.sum(window, 10 * LANE), 7);
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Base} from "../Base.t.sol";
+import {Bid} from "../../contracts/interfaces/Types.sol";
+
+contract IsValidSignatureTest is Base {
+    bytes4 private constant MAGIC = 0x1626ba7e;
+    bytes4 private constant INVALID = 0xffffffff;
+    Bid private b;
+    bytes32 private digest;
+    bytes private signature;
+
+    function setUp() public override {
+        super.setUp();
+        b = bid();
+        digest = market.bidDigest(b);
+        signature = signBid(agentKey, b);
+    }
+
+    function ask(bytes32 hash, bytes memory blob) private returns (bytes4) {
+        vm.prank(address(market));
+        return wallet.isValidSignature(hash, blob);
+    }
+
+    function test_AnswersTheMarketAlone() external {
+        assertEq(ask(digest, signature), MAGIC);
+        assertEq(wallet.isValidSignature(digest, signature), INVALID);
+        vm.prank(address(forwarder));
+        assertEq(wallet.isValidSignature(digest, signature), INVALID);
+        // Not even the probe for ERC-7739 support.
+        assertEq(
+            wallet.isValidSignature(0x7739773977397739773977397739773977397739773977397739773977397739, ""), INVALID
+        );
+    }
+
+    function test_RefusesAnotherDigest() external {
+        assertEq(ask(keccak256("other"), signature), INVALID);
+    }
+
+    /// @dev Every byte of the agent and the signature counts, and so does every part of the blob.
+    function test_RefusesAnyFlippedByte() external {
+        for (uint256 i; i < signature.length; ++i) {
+            bytes memory changed = signature;
+            changed[i] ^= 0x01;
+            assertEq(ask(digest, changed), INVALID, vm.toString(i));
+        }
+    }
+
+    function test_RefusesEveryShorterBlob() external {
+        for (uint256 length; length < signature.length; ++length) {
+            bytes memory shorter = new bytes(length);
+            for (uint256 i; i < length; ++i) {
+                shorter[i] = signature[i];
+            }
+            assertEq(ask(digest, shorter), INVALID, vm.toString(length));
+        }
+    }
+
+    function test_RefusesAPlainSignatureOfTheDigest() external {
+        assertEq(ask(digest, abi.encodePacked(agent, sign(agentKey, digest))), INVALID);
+        assertEq(ask(digest, nest(b, agent, sign(agentKey, digest))), INVALID);
+    }
+
+    function test_RefusesAPersonalMessage() external {
+        bytes32 personal = keccak256(
+            abi.encodePacked(
+                "\x19\x01",
+                domainSeparator("AgentWallet", address(wallet)),
+                keccak256(abi.encode(keccak256("PersonalSign(bytes prefixed)"), digest))
+            )
+        );
+        assertEq(ask(digest, abi.encodePacked(agent, sign(agentKey, personal))), INVALID);
+    }
+
+    function test_RefusesDeadKeysAndKeysThatMayNotBid() external {
+        vm.prank(owner);
+        wallet.revokeAgent(agent);
+        assertEq(ask(digest, signature), INVALID);
+    }
+
+    function test_RefusesAnExpiredKey() external {
+        skip(30 days);
+        assertEq(ask(digest, signature), INVALID);
+    }
+}
