@@ -44,16 +44,12 @@ pub fn price_at(base: u128, tick: u8) -> Option<u128> {
     u128::try_from(wide >> 96).ok()
 }
 
-/// Escrow of a bid: ceil(price × seconds / 1e18) token units; `None` if it does not fit 96 bits.
-pub fn escrow_of(price: u128, max_duration_s: u32) -> Option<u128> {
-    let total = U256::from(price) * U256::from(max_duration_s);
+/// What `seconds` cost: ceil(price × seconds / 1e18) token units; `None` if it does not fit 96 bits. Escrow, gross pay and
+/// bonds all follow from it.
+pub fn cost_of(price: u128, seconds: u32) -> Option<u128> {
+    let total = U256::from(price) * U256::from(seconds);
     let units = total.div_ceil(U256::from(PRICE_SCALE));
     u128::try_from(units).ok().filter(|units| units >> 96 == 0)
-}
-
-/// What `seconds` of a rental cost, rounded down as the market bills.
-pub fn bill_of(price: u128, seconds: u64) -> Option<u128> {
-    u128::try_from(U256::from(price) * U256::from(seconds) / U256::from(PRICE_SCALE)).ok()
 }
 
 /// Highest tick whose price is at most `price`; `None` if even tick 0 costs more.
@@ -97,9 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn escrow_rounds_up_and_bills_round_down() {
-        assert_eq!(escrow_of(PRICE_SCALE / 2, 3), Some(2));
-        assert_eq!(bill_of(PRICE_SCALE / 2, 3), Some(1));
-        assert_eq!(escrow_of(u128::MAX, u32::MAX), None);
+    fn costs_round_up_and_stay_in_bounds() {
+        assert_eq!(cost_of(PRICE_SCALE / 2, 3), Some(2));
+        assert_eq!(cost_of(u128::MAX, u32::MAX), None);
     }
 }

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use alloy::{
-    consensus::transaction::TxHashRef,
     eips::{BlockId, Encodable2718},
     network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder},
     primitives::{Address, B256, Bytes, U256, aliases::U48},
@@ -312,7 +311,7 @@ impl Relay {
                 .with_max_fee_per_gas(fees.max_fee_per_gas)
                 .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
             let envelope = request.build(&EthereumWallet::from(self.signer.clone())).await?;
-            self.provider.send_raw_transaction(&envelope.encoded_2718()).await?;
+            let _ = self.provider.send_raw_transaction(&envelope.encoded_2718()).await?;
             eyre::Ok(())
         };
         if let Err(error) = filler.await {
