@@ -20,8 +20,8 @@
 //! Deliberately absent: writing to the chain, keys, and anything that the chain could not give back. The folder can be
 //! deleted at any time.
 
-//pub mod api;
-//pub mod config;
+pub mod api;
+pub mod config;
 mod error;
 mod follow;
 mod index;

@@ -160,7 +160,7 @@ impl<'a> Snapshot<'a> {
         Ok(Some(Provider { address, row, operators: self.operators(address)? }))
     }
 
-    fn operators(&self, provider: Address) -> Result<Vec<Address>> {
+    pub(crate) fn operators(&self, provider: Address) -> Result<Vec<Address>> {
         let prefix = Key::new(Table::Operators).address(provider);
         let page = self.page(&prefix, None, OPERATOR_LIMIT, |key, _| Ok(schema::trailing_address(key)))?;
         Ok(page.items)
