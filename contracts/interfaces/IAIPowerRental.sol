@@ -6,7 +6,17 @@ import {Agreement, Bid, BidTerms, Level, Offer, RemovalReason, Status, Template,
 /// @title IAIPowerRental
 /// @notice The market: one book per (class, duration bucket, pre-emptible), full escrow, rentals metered by the second.
 /// @dev `book` = class << 8 | bucket << 1 | preemptible. Buckets: 0 ≤ 600 s, 1 ≤ 3,600 s, 2 ≤ 21,600 s, 3 ≤ 86,400 s.
-/// `price` is token units per second × 1e18; escrow = ceil(price × maxDuration / 1e18).
+/// `price` is token units per second × 1e18; escrow = ceil(price × maxDuration / 1e18), and so is every other amount for
+/// a number of seconds: pay, minimum bill, no-show penalty, deposit, smallest bond. fee = floor(pay × feeBps / 10,000).
+/// Deadlines: one acts while now < deadline; from now ≥ deadline on, anyone may `advance`.
+/// Bond slashes and penalties: 90 % are credited to 0x…dEaD and so burned, the rest to the treasury; never to the other side.
+/// Credits fold from events: BidPlaced: wallet − creditUsed. BidRemoved: wallet + refund. OfferPosted: provider −
+/// min(credit, slots × bondPerSlot). OfferUpdated: provider + bondCredited. DisputeFiled: initiator − min(credit, deposit).
+/// PaymentProcessed: provider + pay, treasury + fee, wallet + refund. Credited: account + amount (burned and treasury's part
+/// of slashes and penalties; deposits given back or forfeited). Withdrawn: account − amount.
+/// A rental ends with, in this order: DisputeResolved and Credited, or AgreementDeclined, if so; PaymentProcessed;
+/// OfferUpdated if the slot ends; Credited for what was slashed; then AgreementCompleted (Settled, Resolved, Preempted),
+/// AgreementCancelled (Cancelled) or AgreementExpired (Expired, Failed). An open bid ends with BidRemoved alone.
 interface IAIPowerRental {
     // --- events: the state of every book, bid, offer and rental folds from these alone ---
 
@@ -133,9 +143,12 @@ interface IAIPowerRental {
     function placeBid(BidTerms calldata terms, address agent) external returns (uint96 agreementId);
     /// @notice Places a bid for `bid.wallet` with `bid.agent`'s nested signature; anyone may send it.
     function placeBidWithSignature(Bid calldata bid, bytes calldata signature) external returns (uint96 agreementId);
-    /// @notice Open: leaves the queue, full refund after the minimum lifetime. Confirmed or Running: bills max(elapsed, minBilled). Caller: the wallet.
+    /// @notice Open: leaves the queue, full refund after the minimum lifetime. Confirmed or Running: bills max(elapsed, minBilled),
+    /// where a rental that did not start has run for no time. Caller: the wallet.
     function cancel(uint96 agreementId) external;
-    /// @notice Disputes a submitted result with a deposit equal to the claimed pay. Caller: the wallet, inside the challenge window.
+    /// @notice Disputes a submitted result with a deposit equal to the claimed pay (at least the minimum bill), given back when the
+    /// ruling pays less than claimed or slashes, and on time-out; else the provider gets it. Caller: the wallet, inside the
+    /// challenge window.
     function dispute(uint96 agreementId, bytes32 reasonHash) external;
 
     // --- supply ---
@@ -164,7 +177,7 @@ interface IAIPowerRental {
         returns (uint96 agreementId);
     /// @notice Starts with the agent's countersignature, before the start deadline. Caller: provider or operator.
     function start(uint96 agreementId, bytes32 imageDigest, bytes calldata countersignature) external;
-    /// @notice Refuses a confirmed rental for a small fee from the bond; the escrow is refunded.
+    /// @notice Refuses a confirmed rental for half of the no-show penalty from the bond; the escrow is refunded.
     function decline(uint96 agreementId) external;
     /// @notice Submits the result. claimedSeconds ≤ elapsed; at least minBilled is billed, at most maxDuration.
     function submit(uint96 agreementId, uint40 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot) external;
@@ -183,10 +196,13 @@ interface IAIPowerRental {
 
     // --- batches of provider work ---
 
+    /// @notice At most `count` and at most the free slots; only what was matched is returned.
     function matchBestBatch(uint64 offerId, uint16 book, uint8 minTick, uint256 count)
         external
         returns (uint96[] memory ids);
+    /// @notice Skips what is no longer Confirmed or past its deadline, and invalid countersignatures.
     function startBatch(uint96[] calldata ids, bytes32 imageDigest, bytes[] calldata countersignatures) external;
+    /// @notice Skips what is no longer Running or past its deadline.
     function submitBatch(
         uint96[] calldata ids,
         uint40[] calldata claimedSeconds,

@@ -5,6 +5,10 @@ import {BidTerms, KeyPolicy, KeyState, WalletLimits} from "./Types.sol";
 
 /// @title IAgentWallet
 /// @notice An agent's purse. The owner funds it and sets limits; session keys bid within them through the trusted forwarder.
+/// @dev In every 24 hours, for the wallet, the key and all its ancestors: spent + reserved ≤ daily limit. Errors of limits name
+/// the key whose limit it was, or the wallet itself. Reserved and spent amounts are exact; limits are rounded down to
+/// millionths of a token, the rolling window's lanes are rounded up.
+/// Paused: keys neither bid nor start nor dispute; cancelling, and all the owner does, goes on.
 interface IAgentWallet {
     /// @notice A session key was authorised, by the owner (`parent` zero) or by a key that may delegate.
     event AgentAuthorized(
@@ -25,7 +29,8 @@ interface IAgentWallet {
     event AllAgentsDeactivated(uint32 epoch);
     /// @notice The wallet's own limits changed.
     event SpendingLimitUpdated(uint96 daily, uint96 perBid, uint96 lifetime);
-    /// @notice A bid (or a dispute's deposit) was funded: `amount` is reserved, of which the wallet's market credit gave `creditUsed`.
+    /// @notice A bid (or a key's deposit in a dispute; the owner's stands outside all limits) was funded: `amount` is reserved, of
+    /// which the wallet's market credit gave `creditUsed`.
     event MicroTransactionExecuted(
         uint96 indexed bidId, address indexed agent, uint96 amount, uint96 creditUsed, uint96 reservedAfter
     );
@@ -82,6 +87,8 @@ interface IAgentWallet {
     // --- keys and limits ---
 
     /// @notice Authorises a key. Caller: the owner, or a key with permission 8 whose own limits contain `policy`.
+    /// @dev Again by the same caller: replaces the policy and revives the key; its spending stays counted. A key's parent never
+    /// changes.
     function authorizeAgent(address agent, KeyPolicy calldata policy) external;
     /// @notice Revokes a key at once. Caller: the owner, or an ancestor of the key, or the key itself.
     function revokeAgent(address agent) external;

@@ -5,6 +5,7 @@ import {KeyPolicy, WalletLimits} from "./Types.sol";
 
 /// @title IAgentWalletFactory
 /// @notice Creates wallets as clones at CREATE2 addresses that commit to every initial parameter.
+/// @dev Deploy the market first, with the address this factory will have; the constructor takes (market, forwarder).
 interface IAgentWalletFactory {
     /// @notice A wallet was created; its first key's AgentAuthorized follows from the wallet itself.
     event AgentRegistered(address indexed wallet, address indexed owner, address indexed agent, bytes32 salt);

@@ -74,6 +74,7 @@ struct Start {
 /// @param startOrBillable Confirmed: 0; Running: start time (Unix s); Submitted and later: seconds to bill.
 /// @param deadline Absolute Unix second from which anyone may move the agreement on.
 /// @param paid Terminal: tokens taken from escrow (provider's pay plus fee plus penalty); otherwise 0.
+/// @param flags Bits: 1 receipts were given, 2 pre-empted, 4 a dispute's deposit was forfeited to the provider.
 /// @param evidence Spec hash until submitted, then keccak256(specHash, resultHash, receiptRoot).
 struct Agreement {
     uint96 id;
@@ -91,8 +92,11 @@ struct Agreement {
 }
 
 /// @notice A provider's standing offer.
+/// @dev A slot and its bond stay after a rental, unless the bond lost a part or the offer was closed: then the slot ends
+/// and what is left of its bond is credited.
 /// @param bookMask Bit (bucket × 2 + preemptible) set for every book it serves.
 /// @param slots Rentals it can hold at once; `used` of them are held now.
+/// @param validUntil Unix second from which it matches no more; 0 when closed.
 struct Offer {
     address provider;
     uint8 cls;
@@ -134,6 +138,7 @@ struct Timing {
 }
 
 /// @notice Limits that the owner sets for the whole wallet; token units.
+/// @dev Kept in millionths of a token, rounded down; daily and perBid at most 2^32 − 1 of those.
 /// @param daily Most that may be spent plus reserved in any 24 hours.
 struct WalletLimits {
     uint96 daily;
@@ -145,7 +150,9 @@ struct WalletLimits {
 /// @param expiry Unix second from which the key is dead.
 /// @param permissions Bits: 1 bid, 2 cancel, 4 dispute, 8 delegate.
 /// @param classMask Bit n set: class n allowed.
-/// @param maxTicks Byte n (least significant first): highest tick allowed for class n.
+/// @param maxTicks Byte n (least significant first): highest tick allowed for class n, at least 1; bytes of classes
+/// outside the mask are cleared.
+/// @param daily As in WalletLimits, rounding and maximum included; perBid and lifetime too.
 /// @param providerList Whether only providers on the wallet's allow-list may be countersigned.
 struct KeyPolicy {
     uint40 expiry;

@@ -55,6 +55,8 @@ contract AdvanceTest is Base {
         skip(timing.startDeadline);
         uint96 each = escrow(TICK, timing.minBilled);
         uint96 perSlot = market.offer(offerId).bondPerSlot;
+        vm.expectEmit();
+        emit IAIPowerRental.AgreementExpired(id, Status.Expired);
         market.advance(id);
         assertEq(market.agreement(id).paid, each < perSlot ? each : perSlot);
     }
