@@ -1,0 +1,7 @@
+//! The data plane over real sockets and real files: honest transfers, cut-off ones, and everything a stranger may try.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod server;
+mod store;
+mod support;

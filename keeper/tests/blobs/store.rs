@@ -1,0 +1,150 @@
+//! What the store keeps, shares, bounds and clears.
+
+use std::{fs, path::Path};
+
+use alloy::primitives::Bytes;
+use keeper::{
+    blobs::{Store, StoreError, StoreLimits},
+    spec::{RentalSpec, sha256},
+};
+
+use crate::support::{LIMITS, id, noise, result, spec};
+
+async fn accept(store: &Store, number: u64, spec: &RentalSpec) {
+    store.accept_spec(id(number), sha256(&spec.to_bytes()), &spec.to_bytes()).await.unwrap();
+}
+
+async fn put(store: &Store, number: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    if let Some(mut upload) = store.begin(id(number), sha256(bytes), 0).await? {
+        upload.write(bytes).await?;
+        upload.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_blob_that_two_rentals_need_is_there_once_and_goes_with_the_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    let shared = noise(1_000, 1);
+    for number in [1, 2] {
+        accept(&store, number, &spec(&[&shared])).await;
+    }
+    put(&store, 1, &shared).await.unwrap();
+    assert!(store.rental(id(2)).await.unwrap().missing.is_empty(), "it is here for the second as well");
+    assert_eq!(store.rentals().await, [id(1), id(2)]);
+    store.release(id(1)).await.unwrap();
+    assert!(store.has(&sha256(&shared)).await && store.rental(id(1)).await.is_none());
+    // The same after a restart.
+    drop(store);
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    assert!(store.has(&sha256(&shared)).await);
+    store.release(id(2)).await.unwrap();
+    store.release(id(2)).await.unwrap();
+    assert!(!store.has(&sha256(&shared)).await);
+    assert_eq!(files_under(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn space_is_bounded_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), StoreLimits { total_bytes: 10_000, ..LIMITS }).await.unwrap();
+    let (first, second) = (noise(6_000, 1), noise(6_000, 2));
+    accept(&store, 1, &spec(&[&first])).await;
+    accept(&store, 2, &spec(&[&second])).await;
+    // Space is set aside when an upload begins, and given back when it is cut off before anything came.
+    let begun = store.begin(id(1), sha256(&first), 0).await.unwrap().unwrap();
+    let error = put(&store, 2, &second).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Full(text) if text.contains("10000")), "{error}");
+    drop(begun);
+    put(&store, 2, &second).await.unwrap();
+    // What has come of a cut-off upload takes space.
+    store.release(id(2)).await.unwrap();
+    let mut begun = store.begin(id(1), sha256(&first), 0).await.unwrap().unwrap();
+    begun.write(&first[..5_000]).await.unwrap();
+    drop(begun);
+    accept(&store, 2, &spec(&[&second])).await;
+    assert!(matches!(put(&store, 2, &second).await.unwrap_err(), StoreError::Full(_)));
+    // Until its rental goes, or it turns out to be something else.
+    let mut begun = store.begin(id(1), sha256(&first), 0).await.unwrap().unwrap();
+    begun.write(&second).await.unwrap();
+    assert!(matches!(begun.finish().await.unwrap_err(), StoreError::WrongHash { .. }));
+    put(&store, 2, &second).await.unwrap();
+    store.release(id(2)).await.unwrap();
+    put(&store, 1, &first).await.unwrap();
+}
+
+#[tokio::test]
+async fn results_are_published_again_after_a_kill_and_only_if_they_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store"), LIMITS).await.unwrap();
+    let spec = spec(&[b"x"]);
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join("d")).unwrap();
+    let content = noise(500, 3);
+    fs::write(out.join("d/a"), &content).unwrap();
+    let (document, _) = result(id(1), &spec, &[("d/a", &content)]);
+    let error = store.publish_result(id(1), document.clone(), &out).await.unwrap_err();
+    assert!(error.to_string().contains("nothing was ever delivered"), "{error}");
+    accept(&store, 1, &spec).await;
+    for _ in 0..2 {
+        store.publish_result(id(1), document.clone(), &out).await.unwrap();
+    }
+    drop(store);
+    let store = Store::open(&folder.path().join("store"), LIMITS).await.unwrap();
+    // The worker's folder may go: the store has its own.
+    fs::remove_dir_all(&out).unwrap();
+    assert_eq!(store.rental(id(1)).await.unwrap().result, Some(document.clone()));
+    assert!(store.is_output(id(1), &sha256(&content)));
+    assert_eq!(fs::read(store.blob_path(&sha256(&content))).unwrap(), content);
+
+    accept(&store, 2, &spec).await;
+    fs::create_dir_all(out.join("d")).unwrap();
+    fs::write(out.join("d/a"), "not that").unwrap();
+    let (wrong, _) = result(id(2), &spec, &[("d/a", &noise(500, 5))]);
+    let error = store.publish_result(id(2), wrong, &out).await.unwrap_err();
+    assert!(error.to_string().contains("d/a"), "{error}");
+    assert_eq!(store.rental(id(2)).await.unwrap().result, None);
+    let (outside, _) = result(id(2), &spec, &[("../store/x", b"x")]);
+    let error = store.publish_result(id(2), outside, &out).await.unwrap_err();
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_kill_left_half_done_is_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    let input = noise(1_000, 1);
+    accept(&store, 1, &spec(&[&input])).await;
+    store.put_countersignature(id(1), Bytes::from_static(&[1])).await.unwrap();
+    let mut upload = store.begin(id(1), sha256(&input), 0).await.unwrap().unwrap();
+    upload.write(&input[..10]).await.unwrap();
+    drop(upload);
+    drop(store);
+    let orphan = folder.path().join("blobs/ab").join(format!("ab{}", "0".repeat(62)));
+    fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+    for stray in [orphan, folder.path().join("tmp/half"), folder.path().join("rentals/broken.json")] {
+        fs::write(stray, "x").unwrap();
+    }
+    let strange = folder.path().join("partial").join(id(9).to_string());
+    fs::create_dir_all(&strange).unwrap();
+    fs::write(strange.join("x"), "x").unwrap();
+
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    assert_eq!(store.rental(id(1)).await.unwrap().missing[0].received, 10);
+    assert_eq!(store.rental(id(1)).await.unwrap().countersignature, Some(Bytes::from_static(&[1])));
+    assert_eq!(files_under(folder.path()), 4, "record, spec, partial upload, and the unreadable record for a person to see");
+    // Uploads that nobody went on with are not kept for ever.
+    drop(store);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(LIMITS.grace_s + 1);
+    let partial = folder.path().join("partial").join(id(1).to_string()).join(hex::encode(sha256(&input)));
+    fs::File::options().write(true).open(&partial).unwrap().set_modified(old).unwrap();
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    assert_eq!(store.rental(id(1)).await.unwrap().missing[0].received, 0);
+    put(&store, 1, &input).await.unwrap();
+}
+
+fn files_under(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_under(&path) } else { 1 }).sum()
+}
