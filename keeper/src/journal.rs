@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use contracts::ids::AgreementId;
 use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -77,7 +77,7 @@ pub enum State {
         /// Block of the transaction, 0 off the chain.
         block: u64,
         /// Wei of gas paid.
-        gas_wei: u128,
+        gas_wei: U256,
     },
     /// It had no effect.
     Failed {
@@ -378,7 +378,7 @@ mod tests {
         [
             State::Planned,
             State::Signed { raw: Bytes::from(vec![1]), hash: B256::ZERO, sender: Address::ZERO, nonce: 0 },
-            State::Done { block: 1, gas_wei: 1 },
+            State::Done { block: 1, gas_wei: U256::MAX },
             State::Failed { error: "no".into() },
         ]
     }
@@ -403,6 +403,18 @@ mod tests {
                 ("failed", "planned"),
             ]
         );
+    }
+
+    #[test]
+    fn every_state_survives_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let record = journal.plan(Intent::Withdraw { to: Address::ZERO }, "due".into(), 1).unwrap();
+        for state in states() {
+            let kept = Record { state: state.clone(), ..record.clone() };
+            journal.write(b"i/any", &kept).unwrap();
+            assert_eq!(journal.record("any").unwrap(), Some(kept), "{}", state.name());
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_effect_is_awaited_before_it_is_wanted_again() {
-        let (ledger, intent) = ledger(State::Done { block: 10, gas_wei: 0 });
+        let (ledger, intent) = ledger(State::Done { block: 10, gas_wei: alloy::primitives::U256::ZERO });
         assert!(!ledger.may_plan(&intent, 11, u64::MAX));
         assert!(ledger.may_plan(&intent, 12, 0));
     }

@@ -280,7 +280,11 @@ pub enum ClientError {
 ///
 /// # Errors
 /// [`ClientError`] says what to do next.
-pub async fn ask(data_dir: &Path, request: &Request, mut each: impl FnMut(&Reply) -> ControlFlow<()>) -> Result<Reply, ClientError> {
+pub async fn ask(
+    data_dir: &Path,
+    request: &Request,
+    mut each: impl FnMut(&Reply) -> ControlFlow<()>,
+) -> Result<Reply, ClientError> {
     let path = data_dir.join(SOCKET_NAME);
     let mut stream = UnixStream::connect(&path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoKeeper(path),

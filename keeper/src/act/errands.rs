@@ -75,7 +75,8 @@ impl Workshop {
     /// # Errors
     /// [`ErrandError::Retry`] when the engine or the disk failed; the worker's own failure is a result.
     pub async fn work(&self, row: &AgreementRow, attempt: u32) -> Result<WorkResult, ErrandError> {
-        if let Some(result) = self.journal.result(row.id).map_err(retry)? {
+        let made = self.journal.result(row.id).map_err(retry)?;
+        if let Some(result) = made.filter(|made| made.receipt.spec_hash == row.spec_hash) {
             return Ok(result);
         }
         let started = row.started.as_ref().ok_or_else(|| retry("the rental has not started"))?;

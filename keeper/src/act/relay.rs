@@ -143,7 +143,7 @@ impl Relay {
         };
         let receipt = self.settle(key, &raw, hash, sender, nonce, stop).await?;
         let block = receipt.block_number.unwrap_or_default();
-        let gas_wei = u128::from(receipt.gas_used) * receipt.effective_gas_price;
+        let gas_wei = U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price);
         if !receipt.status() {
             return Err(RelayError::Refused(format!("transaction {hash} reverted in block {block}")));
         }

@@ -269,7 +269,8 @@ impl Client {
         let mut pauses = Pauses::new();
         loop {
             let head = self.repeated(Method::HEAD, &path, sha256(b""), |request| request).await?;
-            let received = head.headers().get(RECEIVED).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+            let received =
+                head.headers().get(RECEIVED).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
             if received >= input.bytes && sent > 0 {
                 return Ok(sent);
             }
@@ -291,7 +292,9 @@ impl Client {
                 }
                 Err(error) => {
                     let again = match &error {
-                        ClientError::Refused { status, .. } => is_passing(*status) || matches!(*status, 400 | 409 | 422),
+                        ClientError::Refused { status, .. } => {
+                            is_passing(*status) || matches!(*status, 400 | 409 | 422)
+                        }
                         other => other.is_retryable(),
                     };
                     if !again || !pauses.take().await {
@@ -334,7 +337,10 @@ impl Client {
             // Pieces of several transfers may have gone wrong on the way or here. Only one that came in one piece
             // says something about the provider.
             if !std::mem::take(&mut is_resumed) {
-                let what = format!("output '{}': {} bytes of {}, not {} of {}", file.path, found.1, found.0, file.bytes, file.sha256);
+                let what = format!(
+                    "output '{}': {} bytes of {}, not {} of {}",
+                    file.path, found.1, found.0, file.bytes, file.sha256
+                );
                 return Err(wrong(rental, what));
             }
         }

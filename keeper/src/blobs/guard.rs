@@ -42,7 +42,9 @@ pub enum GuardError {
         why: String,
     },
     /// It leads where strangers may not lead.
-    #[error("endpoint {endpoint} leads to {address}, which is {kind}; only public addresses are used outside the demo preset")]
+    #[error(
+        "endpoint {endpoint} leads to {address}, which is {kind}; only public addresses are used outside the demo preset"
+    )]
     NotPublic {
         /// As published.
         endpoint: String,
@@ -155,14 +157,48 @@ mod tests {
 
     #[test]
     fn only_public_addresses_pass() {
-        for public in ["1.1.1.1", "100.63.0.1", "172.32.0.1", "192.0.1.1", "223.1.1.1", "2606:4700::1", "::ffff:8.8.8.8", "2002:808:808::1"] {
+        for public in [
+            "1.1.1.1",
+            "100.63.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "223.1.1.1",
+            "2606:4700::1",
+            "::ffff:8.8.8.8",
+            "2002:808:808::1",
+        ] {
             assert_eq!(not_public(public.parse().unwrap()), None, "{public}");
         }
         for other in [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "172.31.255.255",
-            "192.168.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1",
-            "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1", "fc00::1", "fd12::1", "fe80::1", "ff02::1",
-            "2001::1", "2001:db8::1", "fec0::1", "100::1", "::127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "fec0::1",
+            "100::1",
+            "::127.0.0.1",
         ] {
             assert!(not_public(other.parse().unwrap()).is_some(), "{other}");
         }

@@ -160,11 +160,7 @@ pub fn router(state: ServerState) -> Router {
 ///
 /// # Errors
 /// Never after it has begun: a connection that cannot be accepted is logged and the next one is tried.
-pub async fn serve(
-    listener: TcpListener,
-    state: ServerState,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let router = router(state);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, connections) = (CancellationToken::new(), TaskTracker::new());

@@ -8,8 +8,7 @@ mod upload;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    fs,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -200,7 +199,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::WrongHash`], [`StoreError::Spec`], [`StoreError::Full`].
-    pub async fn accept_spec(&self, rental: AgreementId, spec_hash: B256, bytes: &[u8]) -> Result<RentalSpec, StoreError> {
+    pub async fn accept_spec(
+        &self,
+        rental: AgreementId,
+        spec_hash: B256,
+        bytes: &[u8],
+    ) -> Result<RentalSpec, StoreError> {
         let found = sha256(bytes);
         if found != spec_hash {
             return Err(StoreError::WrongHash { expected: spec_hash, found });
@@ -368,8 +372,8 @@ impl Store {
         out_dir: &Path,
     ) -> Result<(), StoreError> {
         let refuse = |what: String| StoreError::Outputs { rental, what };
-        let manifest: Manifest =
-            serde_json::from_str(&document.manifest).map_err(|error| refuse(format!("the manifest does not parse: {error}")))?;
+        let manifest: Manifest = serde_json::from_str(&document.manifest)
+            .map_err(|error| refuse(format!("the manifest does not parse: {error}")))?;
         layout::check_manifest(&manifest, self.0.limits.total_bytes).map_err(|error| refuse(error.to_string()))?;
         let outputs: Vec<_> =
             manifest.files.iter().map(|file| BlobRef { sha256: file.sha256, bytes: file.bytes }).collect();
@@ -506,7 +510,9 @@ impl Store {
         blocking(move || {
             let temporary = store.paths().temporary();
             let take = || {
-                fs::hard_link(&path, &temporary).or_else(|_| fs::copy(&path, &temporary).map(drop)).map_err(at(&path))?;
+                fs::hard_link(&path, &temporary)
+                    .or_else(|_| fs::copy(&path, &temporary).map(drop))
+                    .map_err(at(&path))?;
                 let found = hash_file(&temporary).map_err(at(&temporary))?;
                 if found != (hash, bytes) {
                     let what = format!("{} is {} bytes of {}, not {bytes} of {hash}", path.display(), found.1, found.0);
@@ -580,7 +586,8 @@ fn sweep(paths: &Paths, partial_age: Duration) -> Result<State, StoreError> {
         }
     }
     for folder in entries(&paths.0.join("partial"))? {
-        let rental = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<AgreementId>().ok());
+        let rental =
+            folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<AgreementId>().ok());
         if rental.is_none_or(|rental| !state.records.contains_key(&rental)) {
             record::remove(&folder)?;
             continue;
@@ -607,7 +614,9 @@ fn folder_bytes(folder: &Path) -> u64 {
 }
 
 /// Runs `work` on a blocking thread; a panic there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

@@ -51,6 +51,16 @@ impl Actor {
         self.ready().await
     }
 
+    /// An error when the process has ended by itself.
+    pub fn check(&mut self) -> eyre::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => {
+                bail!("{} ended ({status}); the end of {}:\n{}", self.name, self.log.display(), tail(&self.log))
+            }
+        }
+    }
+
     /// Asks for a document.
     pub async fn document(&self, request: Request) -> eyre::Result<serde_json::Value> {
         match socket::ask(&self.data_dir, &request, |_| ControlFlow::Continue(())).await? {
@@ -71,15 +81,18 @@ impl Actor {
     async fn ready(&mut self) -> eyre::Result<()> {
         let since = Instant::now();
         while since.elapsed() < READY_WITHIN {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended at once ({status}); the end of {}:\n{}", self.name, self.log.display(), tail(&self.log));
-            }
+            self.check()?;
             if self.document(Request::Status).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("{} does not answer after {READY_WITHIN:?}; the end of {}:\n{}", self.name, self.log.display(), tail(&self.log))
+        bail!(
+            "{} does not answer after {READY_WITHIN:?}; the end of {}:\n{}",
+            self.name,
+            self.log.display(),
+            tail(&self.log)
+        )
     }
 }
 

@@ -89,7 +89,10 @@ async fn run(cli: Cli) -> eyre::Result<()> {
         EngineChoice::Process => None,
         _ => containers::probe(None).await,
     };
-    ensure!(socket.is_some() || cli.engine != EngineChoice::Docker, "no Docker or Podman answers; start one, or use --engine auto");
+    ensure!(
+        socket.is_some() || cli.engine != EngineChoice::Docker,
+        "no Docker or Podman answers; start one, or use --engine auto"
+    );
     let temporary = tempfile::Builder::new().prefix("openclaw-demo-").tempdir().wrap_err("temporary folder")?;
     let options = Options {
         anvil: cli.anvil.clone(),
@@ -102,19 +105,24 @@ async fn run(cli: Cli) -> eyre::Result<()> {
     let stage = Stage::set(&options).await?;
     introduce(&stage, &options);
     let show = Show::new(&stage);
-    let watcher = tokio::spawn(show.clone().follow(stage.chain.clone(), stage.deployment.market, stage.deployment.start_block));
+    let watcher =
+        tokio::spawn(show.clone().follow(stage.chain.clone(), stage.deployment.market, stage.deployment.start_block));
     let mut cast = vec![Actor::start(&stage, "agent").await?];
     for role in &PROVIDERS {
         cast.push(Actor::start(&stage, role.name).await?);
     }
     let cast = Arc::new(Mutex::new(cast));
-    let played = play(&cli, &stage, &cast, &pieces, &show, &options).await;
+    let played = tokio::select! {
+        played = play(&cli, &stage, &cast, &pieces, &show, &options) => played,
+        fault = watch(&cast) => Err(fault),
+        () = asked_to_end() => Err(eyre::eyre!("stopped before the work was done")),
+    };
     if let Err(error) = &played {
         anstream::eprintln!("demo: {error:#}");
     }
     if played.is_ok() && !cli.once {
         anstream::println!("\n  The query API stays up at http://{}/v1/status until Ctrl-C.", stage.api);
-        tokio::signal::ctrl_c().await?;
+        asked_to_end().await;
     }
     watcher.abort();
     if let Ok(cast) = Arc::try_unwrap(cast) {
@@ -132,6 +140,29 @@ async fn run(cli: Cli) -> eyre::Result<()> {
     played.map(|_| ())
 }
 
+/// Ends when a keeper has ended by itself.
+async fn watch(cast: &Mutex<Vec<Actor>>) -> eyre::Report {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        // Whoever kills a keeper on purpose holds the lock until it is back.
+        for actor in cast.lock().await.iter_mut() {
+            if let Err(fault) = actor.check() {
+                return fault;
+            }
+        }
+    }
+}
+
+/// Ctrl-C, or a polite kill.
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
 fn introduce(stage: &Stage, options: &Options) {
     let at = &stage.deployment;
     let row = |name: &str, text: String| anstream::println!("  {name:<14}{text}");
@@ -144,8 +175,13 @@ fn introduce(stage: &Stage, options: &Options) {
     }
     row("note", "on one machine the classes differ by CPU quota alone".into());
     match options.engine {
-        "docker" => row("engine", "containers: no network, read-only root, no capabilities, memory and pid limits".into()),
-        _ => row("engine", "PLAIN PROCESSES, NOT ISOLATED: no Docker or Podman answers; install one to run workers safely".into()),
+        "docker" => {
+            row("engine", "containers: no network, read-only root, no capabilities, memory and pid limits".into())
+        }
+        _ => row(
+            "engine",
+            "PLAIN PROCESSES, NOT ISOLATED: no Docker or Podman answers; install one to run workers safely".into(),
+        ),
     }
     anstream::println!();
 }
@@ -229,10 +265,15 @@ fn summarise(finished: &[Finished], line: &serde_json::Value) {
         show::short(contracts::units::Amount(units))
     };
     anstream::println!("\n  Money");
-    anstream::println!("    the agent spent     {} of {} a day", amount("wallet_spent_wei"), amount("wallet_limit_wei"));
+    anstream::println!(
+        "    the agent spent     {} of {} a day",
+        amount("wallet_spent_wei"),
+        amount("wallet_limit_wei")
+    );
     anstream::println!("    providers earned    {}", amount("provider_earned_wei"));
     anstream::println!("    the market's fee    {}", amount("fee_wei"));
     anstream::println!("    still in escrow     {}", amount("escrow_held_wei"));
-    let equal = if line["index_equals_chain"] == true { "equals the chain, row by row" } else { "DIFFERS from the chain" };
+    let equal =
+        if line["index_equals_chain"] == true { "equals the chain, row by row" } else { "DIFFERS from the chain" };
     anstream::println!("\n  The index {equal}.\n");
 }

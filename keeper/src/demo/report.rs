@@ -2,16 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use alloy::{
-    primitives::U256,
-    providers::Provider,
-    rpc::types::Filter,
-    sol_types::SolEventInterface,
-};
+use alloy::{primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolEventInterface};
 use contracts::{
-    bindings::{
-        IAIPowerRental, IAIPowerRental::IAIPowerRentalEvents as MarketEvent, IAgentWallet, Status,
-    },
+    bindings::{IAIPowerRental, IAIPowerRental::IAIPowerRentalEvents as MarketEvent, IAgentWallet, Status},
     ids::AgreementId,
     units::Amount,
 };
@@ -93,7 +86,9 @@ pub async fn reckon(
         let status = actor.document(Request::Status).await?;
         gas_wei += status["gas_wei"].as_str().unwrap_or("0").parse::<U256>()?;
         let journal = actor.document(Request::Journal { limit: 1_000 }).await?;
-        let done = |record: &&Value| record["key"].as_str().is_some_and(|key| key.starts_with("work/")) && record["state"]["state"] == "done";
+        let done = |record: &&Value| {
+            record["key"].as_str().is_some_and(|key| key.starts_with("work/")) && record["state"]["state"] == "done"
+        };
         containers += journal.as_array().map_or(0, |records| records.iter().filter(done).count());
     }
     let equal = index_equals_chain(stage).await?;

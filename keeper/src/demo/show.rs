@@ -105,7 +105,10 @@ impl Show {
                 let per_hour = self.per_hour(offer.cls, offer.reserveTick);
                 let class = class_name(offer.cls);
                 let bond = short(Amount::from(offer.bondPerSlot));
-                let text = format!("offers {} slots of {BOLD}{class}{BOLD:#} from {per_hour} {DIM}bond {bond} each{DIM:#}", offer.slots);
+                let text = format!(
+                    "offers {} slots of {BOLD}{class}{BOLD:#} from {per_hour} {DIM}bond {bond} each{DIM:#}",
+                    offer.slots
+                );
                 self.line(self.name(offer.provider), &text);
             }
             MarketEvent::BidPlaced(bid) => {
@@ -114,7 +117,10 @@ impl Show {
                 let per_hour = self.per_hour(id.class(), id.tick());
                 let class = class_name(id.class());
                 let escrow = short(Amount::from(bid.escrow));
-                self.line("agent", &format!("bids {per_hour} for {class} → {BOLD}{label}{BOLD:#} {DIM}escrow {escrow}{DIM:#}"));
+                self.line(
+                    "agent",
+                    &format!("bids {per_hour} for {class} → {BOLD}{label}{BOLD:#} {DIM}escrow {escrow}{DIM:#}"),
+                );
                 lock(&self.rentals).insert(id, label);
             }
             MarketEvent::AgreementCreated(made) => {
@@ -128,26 +134,47 @@ impl Show {
             MarketEvent::PerformanceSubmitted(done) => {
                 let id = AgreementId::from(done.agreementId);
                 let hash = format!("{}", done.resultHash);
-                self.line("chain", &format!("result of {} submitted, {} s billed {DIM}{}…{DIM:#}", self.work(id), done.billable, &hash[..14]));
+                self.line(
+                    "chain",
+                    &format!(
+                        "result of {} submitted, {} s billed {DIM}{}…{DIM:#}",
+                        self.work(id),
+                        done.billable,
+                        &hash[..14]
+                    ),
+                );
             }
             MarketEvent::PaymentProcessed(paid) => {
                 let id = AgreementId::from(paid.agreementId);
                 let (pay, fee, refund) = (Amount::from(paid.pay), Amount::from(paid.fee), Amount::from(paid.refund));
-                let text = format!("{}: paid {}, fee {}, refunded {}", self.work(id), short(pay), short(fee), short(refund));
+                let text =
+                    format!("{}: paid {}, fee {}, refunded {}", self.work(id), short(pay), short(fee), short(refund));
                 self.line(self.name(paid.provider), &text);
             }
             MarketEvent::BidRemoved(gone) => {
                 let id = AgreementId::from(gone.agreementId);
-                self.line("agent", &format!("bid for {} left the queue, {} refunded", self.work(id), short(Amount::from(gone.refund))));
+                self.line(
+                    "agent",
+                    &format!("bid for {} left the queue, {} refunded", self.work(id), short(Amount::from(gone.refund))),
+                );
             }
             MarketEvent::AgreementExpired(gone) if gone.finalStatus == Status::Failed => {
-                self.line("chain", &format!("{} failed: no result came in time", self.work(AgreementId::from(gone.agreementId))));
+                self.line(
+                    "chain",
+                    &format!("{} failed: no result came in time", self.work(AgreementId::from(gone.agreementId))),
+                );
             }
             MarketEvent::AgreementExpired(gone) => {
-                self.line("chain", &format!("{}: nobody started it in time", self.work(AgreementId::from(gone.agreementId))));
+                self.line(
+                    "chain",
+                    &format!("{}: nobody started it in time", self.work(AgreementId::from(gone.agreementId))),
+                );
             }
             MarketEvent::DisputeFiled(filed) => {
-                self.line("agent", &format!("disputes the result of {}", self.work(AgreementId::from(filed.agreementId))));
+                self.line(
+                    "agent",
+                    &format!("disputes the result of {}", self.work(AgreementId::from(filed.agreementId))),
+                );
             }
             MarketEvent::Withdrawn(taken) if self.provider_names.contains_key(&taken.account) => {
                 self.line(self.name(taken.account), &format!("withdraws {}", short(Amount::from(taken.amount))));

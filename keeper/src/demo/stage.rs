@@ -9,7 +9,10 @@ use std::{
 
 use alloy::{
     network::EthereumWallet,
-    primitives::{Address, B256, U256, aliases::{U40, U96}},
+    primitives::{
+        Address, B256, U256,
+        aliases::{U40, U96},
+    },
     providers::{DynProvider, Provider, ProviderBuilder},
     signers::local::PrivateKeySigner,
 };
@@ -202,7 +205,9 @@ fn start_anvil(options: &Options) -> eyre::Result<(Child, String)> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
-        .wrap_err_with(|| format!("{} does not start; run `npm ci`, or name it with --anvil", options.anvil.display()))?;
+        .wrap_err_with(|| {
+            format!("{} does not start; run `npm ci`, or name it with --anvil", options.anvil.display())
+        })?;
     Ok((anvil, format!("http://127.0.0.1:{port}")))
 }
 
@@ -282,5 +287,8 @@ pub fn password() -> &'static str {
 /// Folder of the results of one run.
 pub fn results_dir(base: &Path) -> PathBuf {
     let stamp = keeper::clock::now_s();
-    (0..).map(|n| base.join(if n == 0 { stamp.to_string() } else { format!("{stamp}-{n}") })).find(|path| !path.exists()).unwrap_or_default()
+    (0..)
+        .map(|n| base.join(if n == 0 { stamp.to_string() } else { format!("{stamp}-{n}") }))
+        .find(|path| !path.exists())
+        .unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! What the socket's clients ask, and what becomes of jobs.
 
+use alloy::primitives::U256;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -160,13 +161,13 @@ impl Keeper {
             .filter(|(_, record)| record.state.is_live())
             .map(|(key, record)| json!({ "key": key, "state": record.state.name(), "attempt": record.attempt, "why": record.why }))
             .collect();
-        let gas_wei: u128 = records
+        let gas_wei: U256 = records
             .iter()
             .map(|(_, record)| match record.state {
                 crate::journal::State::Done { gas_wei, .. } => gas_wei,
-                _ => 0,
+                _ => U256::ZERO,
             })
-            .sum();
+            .fold(U256::ZERO, |sum, gas| sum + gas);
         let jobs: Vec<_> = self
             .jobs
             .values()

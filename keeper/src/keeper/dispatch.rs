@@ -1,6 +1,6 @@
 //! Intents to the hands that carry them out, and what comes back.
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, U256};
 use contracts::ids::AgreementId;
 use indexer::rows::AgreementRow;
 use tokio::sync::OwnedSemaphorePermit;
@@ -119,7 +119,7 @@ impl Keeper {
         let state = match &result {
             // The relay has journalled what it mined.
             Ok(Done::Mined { .. }) => None,
-            Ok(_) => Some(State::Done { block: 0, gas_wei: 0 }),
+            Ok(_) => Some(State::Done { block: 0, gas_wei: U256::ZERO }),
             Err(error) => Some(State::Failed { error: error.clone() }),
         };
         if let Some(state) = state

@@ -136,7 +136,8 @@ pub(super) async fn countersign(
     let bytes = read_body(body, MAX_COUNTERSIGNATURE_BYTES).await?;
     let (rental, access) = state.admit(&id, &call, sha256(&bytes))?;
     if access.status != Status::Confirmed {
-        let detail = format!("rental {rental} is {:?}; a start is countersigned only while it is confirmed", access.status);
+        let detail =
+            format!("rental {rental} is {:?}; a start is countersigned only while it is confirmed", access.status);
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let Countersignature { signature } = serde_json::from_slice(&bytes).map_err(|error| {
@@ -160,7 +161,10 @@ pub(super) async fn result(
     let (rental, access) = state.admit(&id, &call, sha256(b""))?;
     let files = state.files(rental, &access).await;
     files.and_then(|files| files.result).map(Json).ok_or_else(|| {
-        let detail = format!("rental {rental} is {:?} and has no result here yet; ask again once it is submitted", access.status);
+        let detail = format!(
+            "rental {rental} is {:?} and has no result here yet; ask again once it is submitted",
+            access.status
+        );
         Problem::new(StatusCode::NOT_FOUND, detail)
     })
 }
@@ -174,7 +178,8 @@ pub(super) async fn output(
     let hash = parse_hash(&hash)?;
     state.check_spec(rental, &access).await?;
     let not_found = || {
-        let detail = format!("rental {rental} has no output {hash}; fetch its result and take the hashes from the manifest");
+        let detail =
+            format!("rental {rental} has no output {hash}; fetch its result and take the hashes from the manifest");
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     if !state.store.is_output(rental, &hash) {
@@ -247,7 +252,9 @@ impl ServerState {
         })?;
         if access.provider != self.config.provider {
             let (theirs, ours) = (access.provider, self.config.provider);
-            return Err(not_found(format!("rental {rental} belongs to provider {theirs}, but this is {ours}; ask that one")));
+            return Err(not_found(format!(
+                "rental {rental} belongs to provider {theirs}, but this is {ours}; ask that one"
+            )));
         }
         Ok((rental, access))
     }
@@ -264,7 +271,8 @@ impl ServerState {
         };
         let signer = subject.verify(&call.headers, now_unix_s)?;
         if signer != access.agent {
-            let detail = format!("rental {rental} was bid for by {}, not by {signer}; sign with that key", access.agent);
+            let detail =
+                format!("rental {rental} was bid for by {}, not by {signer}; sign with that key", access.agent);
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         if access.open_until_unix_s <= now_unix_s {
@@ -300,7 +308,10 @@ impl ServerState {
     /// nothing.
     async fn tell(&self, event: BlobEvent) -> Answer<()> {
         self.events.send_timeout(event, EVENT_WAIT).await.map_err(|_| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this provider's keeper is busy; send the same again in a moment")
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this provider's keeper is busy; send the same again in a moment",
+            )
         })
     }
 }

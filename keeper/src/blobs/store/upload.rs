@@ -55,7 +55,8 @@ impl Upload {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).map_err(at(folder))?;
             }
-            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
             file.set_len(offset).map_err(at(&path))?;
             let mut hasher = Sha256::new();
             let mut buffer = vec![0; 64 * 1024];
