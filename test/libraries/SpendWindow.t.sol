@@ -14,6 +14,14 @@ contract SpendWindowTest is Test {
         assertEq(SpendWindow.sum(window, uint256(at) + 7 * LANE + bound(later, 0, 365 days)), 0);
     }
 
+    /// @dev The last second of a lane is the hardest to keep: a day on, six lanes have begun since.
+    function test_TheEndOfALaneCountsForADay() external pure {
+        uint256 window = SpendWindow.add(0, 3 * LANE - 1, 9);
+        assertEq(SpendWindow.sum(window, 3 * LANE - 1 + 1 days), 9);
+        assertEq(SpendWindow.sum(window, 9 * LANE - 1), 9);
+        assertEq(SpendWindow.sum(window, 9 * LANE), 0);
+    }
+
     /// @dev Against a plain list of payments: never less than the last 24 hours, never more than seven lanes.
     function testFuzz_BoundsTheTrueSum(uint256 seed, uint16[40] memory gaps) external pure {
         uint256[40] memory times;

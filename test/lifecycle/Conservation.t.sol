@@ -75,9 +75,11 @@ contract ConservationTest is Base {
             try market.start(id, IMAGE, signature) {} catch {}
         } else if (status == Status.Running && what < 8) {
             vm.prank(provider);
-            if (what == 4) try market.preempt(id, RESULT, RECEIPTS) {}
-                catch {} else try market.submit(id, uint40(r % 20), RESULT, r & 1 == 0 ? RECEIPTS : bytes32(0)) {}
-                catch {}
+            if (what == 4) {
+                try market.preempt(id, RESULT, RECEIPTS) {} catch {}
+            } else {
+                try market.submit(id, uint40(r % 20), RESULT, r & 1 == 0 ? RECEIPTS : bytes32(0)) {} catch {}
+            }
         } else if (status == Status.Submitted && what < 8) {
             vm.prank(r & 1 == 0 ? owner : agent);
             try wallet.dispute(id, 0) {} catch {}
