@@ -124,8 +124,8 @@ impl Options {
         let file = match &self.config {
             None => File::default(),
             Some(path) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
+                let text =
+                    fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
                 toml::from_str(&text)
                     .map_err(|error| ConfigError::Invalid { path: path.clone(), error: Box::new(error) })?
             }

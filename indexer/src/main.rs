@@ -53,9 +53,9 @@ async fn main() -> ExitCode {
 async fn run(options: Options) -> eyre::Result<ExitCode> {
     let Config { index: config, listen } = options.resolve()?;
     // The port first: a busy one should be told before anything is written.
-    let listener = TcpListener::bind(listen)
-        .await
-        .wrap_err_with(|| format!("the API cannot listen on {listen}; stop what uses it, or choose another --listen"))?;
+    let listener = TcpListener::bind(listen).await.wrap_err_with(|| {
+        format!("the API cannot listen on {listen}; stop what uses it, or choose another --listen")
+    })?;
     let index = Index::open(config).await?;
     info!(api = %format_args!("http://{}", listener.local_addr()?), market = %index.config().market, "indexing");
     let shutdown = CancellationToken::new();

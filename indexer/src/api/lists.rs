@@ -46,8 +46,7 @@ pub(super) async fn bids(
                 })
         };
         Ok(snapshot.page(&list, cursor.as_deref(), limit, |key, _| {
-            let row =
-                if wallet.is_some() { snapshot.indexed_agreement(key) } else { snapshot.queued_agreement(key) }?;
+            let row = if wallet.is_some() { snapshot.indexed_agreement(key) } else { snapshot.queued_agreement(key) }?;
             wanted(&row).then(|| AgreementInfo::new(snapshot, row)).transpose()
         })?)
     })

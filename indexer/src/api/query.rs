@@ -121,9 +121,9 @@ pub(super) fn class(text: &str) -> Result<u8, Problem> {
 /// A bucket by name or number.
 pub(super) fn bucket(text: &str) -> Result<u8, Problem> {
     let named = BUCKET_NAMES.iter().position(|name| *name == text).map(|position| position as u8);
-    named.or_else(|| text.parse().ok().filter(|number| usize::from(*number) < BUCKET_MAX_S.len())).ok_or_else(|| {
-        Problem::bad_request(format!("'{text}' is no duration bucket: use 0 to 3, or 10m, 1h, 6h, 24h"))
-    })
+    named
+        .or_else(|| text.parse().ok().filter(|number| usize::from(*number) < BUCKET_MAX_S.len()))
+        .ok_or_else(|| Problem::bad_request(format!("'{text}' is no duration bucket: use 0 to 3, or 10m, 1h, 6h, 24h")))
 }
 
 /// Name of a bucket.

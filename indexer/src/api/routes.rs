@@ -156,10 +156,7 @@ pub(super) async fn book(
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn rental(
-    State(api): Api,
-    Path(id): Path<String>,
-) -> Result<Json<Answer<AgreementInfo>>, Problem> {
+pub(super) async fn rental(State(api): Api, Path(id): Path<String>) -> Result<Json<Answer<AgreementInfo>>, Problem> {
     let id: AgreementId = id.parse().map_err(|error| Problem::bad_request(format!("{error}")))?;
     api.answer(move |snapshot, _| {
         let row = snapshot.agreement(id)?;
@@ -178,10 +175,7 @@ pub(super) async fn rental(
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn wallet(
-    State(api): Api,
-    Path(address): Path<String>,
-) -> Result<Json<Answer<WalletInfo>>, Problem> {
+pub(super) async fn wallet(State(api): Api, Path(address): Path<String>) -> Result<Json<Answer<WalletInfo>>, Problem> {
     let address: Address = query::parse("wallet", &address)?;
     api.answer(move |snapshot, _| {
         let row = snapshot.wallet(address)?.ok_or_else(|| {

@@ -14,8 +14,8 @@ use contracts::{
     bindings::{
         IAIPowerRental::{
             AgreementCompleted, AgreementCreated, AgreementStarted, BidPlaced, BidRemoved, ClassAdded, ConfigUpdated,
-            Credited, DisputeFiled, DisputeResolved, OfferPosted, OfferUpdated, PaymentProcessed,
-            PerformanceSubmitted, Withdrawn,
+            Credited, DisputeFiled, DisputeResolved, OfferPosted, OfferUpdated, PaymentProcessed, PerformanceSubmitted,
+            Withdrawn,
         },
         IAgentWallet::{AgentAuthorized, MicroTransactionExecuted, SpendReconciled, SpendingLimitUpdated},
         RemovalReason,
@@ -53,8 +53,11 @@ impl World {
     /// Folds one block of logs.
     fn block(&mut self, logs: Vec<(Address, LogData)>) -> Result<Changes> {
         let header = Header { number: self.number + 1, hash: B256::ZERO, parent: B256::ZERO, timestamp_s: 1_000 };
-        let logs: Vec<_> =
-            logs.into_iter().zip(0..).map(|((address, data), index)| RawLog { index, log: Log { address, data } }).collect();
+        let logs: Vec<_> = logs
+            .into_iter()
+            .zip(0..)
+            .map(|((address, data), index)| RawLog { index, log: Log { address, data } })
+            .collect();
         let base = |key: &[u8]| Ok(self.rows.get(key).cloned());
         let mut staging = Staging::new(&base);
         fold_block(&mut staging, &Emitters { market: MARKET, factory: FACTORY }, &header, &logs)?;
@@ -348,9 +351,8 @@ fn a_second_offer_is_bonded_from_credit_first_and_a_withdrawal_empties_it() {
 fn a_removed_bid_leaves_its_level_and_refunds() {
     let mut world = prepared();
     world.block(vec![placed(0, 100, 0), placed(1, 100, 0), credited(WALLET, 5)]).unwrap();
-    let removed = |sequence, reason| {
-        market(BidRemoved { agreementId: id(sequence).into(), reason, refund: U96::from(100) })
-    };
+    let removed =
+        |sequence, reason| market(BidRemoved { agreementId: id(sequence).into(), reason, refund: U96::from(100) });
     world.block(vec![removed(0, RemovalReason::Cancelled)]).unwrap();
     let book = BookId { class: 1, bucket: 0, preemptible: false };
     assert_eq!(world.get::<LevelRow>(&schema::level(book, 40)).live, 1);

@@ -17,7 +17,10 @@ pub mod rows;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use alloy::primitives::{Address, B256};
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, Options, WriteBatch, WriteOptions};
@@ -45,6 +48,9 @@ row! {
         timestamp_s: u64,
     }
 }
+
+/// Times that a folder in use is tried before giving up.
+const OPEN_TRIES: u64 = 10;
 
 /// The market that an index mirrors; a folder holds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +94,19 @@ impl Store {
         if !path.join("CURRENT").exists() {
             return Err(IndexError::NoIndex { path: path.to_owned() });
         }
-        let options = options();
-        let db = DB::open_cf_for_read_only(&options, path, [STATE, CHAIN], false)
-            .map_err(|error| explain_open(path, error))?;
+        let mut options = options();
+        // All files are opened at once, so that the writer may delete them while they are read.
+        options.set_max_open_files(-1);
+        let mut tries = 1;
+        let db = loop {
+            match DB::open_cf_for_read_only(&options, path, [STATE, CHAIN], false) {
+                Ok(db) => break db,
+                // The writer replaced a file between our reading of the list and of the file.
+                Err(error) if tries < OPEN_TRIES && error.as_ref().contains("No such file") => tries += 1,
+                Err(error) => return Err(explain_open(path, error)),
+            }
+            std::thread::sleep(Duration::from_millis(20 * tries));
+        };
         let store = Self { db, path: path.to_owned(), start_block: identity.start_block, horizon: 0 };
         store.check(identity, false)?;
         Ok(store)

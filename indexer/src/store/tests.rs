@@ -10,12 +10,7 @@ use super::{batch::Staging, rows::CreditRow, *};
 const HORIZON: u64 = 16;
 
 fn identity() -> Identity {
-    Identity {
-        chain_id: 31_337,
-        market: Address::repeat_byte(1),
-        factory: Address::repeat_byte(2),
-        start_block: 5,
-    }
+    Identity { chain_id: 31_337, market: Address::repeat_byte(1), factory: Address::repeat_byte(2), start_block: 5 }
 }
 
 fn header(number: u64, fork: u8) -> Header {

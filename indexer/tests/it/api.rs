@@ -94,7 +94,10 @@ async fn every_route_answers_as_of_one_block() {
     assert_eq!((&status["data"]["settled"], &status["data"]["lag_blocks"]), (&json!(1), &json!(0)));
     let classes = ok(&router, "/v1/classes").await;
     let cpu = &classes["data"][0];
-    assert_eq!((&cpu["class"], &cpu["queue_depth"], &cpu["escrowed_seconds"]), (&json!("cpu_only"), &json!(3), &json!(900)));
+    assert_eq!(
+        (&cpu["class"], &cpu["queue_depth"], &cpu["escrowed_seconds"]),
+        (&json!("cpu_only"), &json!(3), &json!(900))
+    );
     assert_eq!((&cpu["best"]["tick"], &cpu["last_clearing"]["tick"]), (&json!(60), &json!(90)));
     assert_eq!((&cpu["slots"], &cpu["used"], &cpu["utilisation"]), (&json!(8), &json!(1), &json!(0.125)));
     assert!(cpu["oldest_age_s"].is_u64());
@@ -106,7 +109,10 @@ async fn every_route_answers_as_of_one_block() {
     assert_eq!(empty["data"]["levels"], json!([]));
 
     let rental = ok(&router, &format!("/v1/rentals/{rented}")).await;
-    assert_eq!((&rental["data"]["status"], &rental["data"]["submitted"]["billable_s"]), (&json!("settled"), &json!(15)));
+    assert_eq!(
+        (&rental["data"]["status"], &rental["data"]["submitted"]["billable_s"]),
+        (&json!("settled"), &json!(15))
+    );
     let live = ok(&router, "/v1/rentals?live=true").await;
     assert_eq!(live["items"].as_array().unwrap().len(), 1);
     assert_eq!(live["items"][0]["id"], json!(running));
@@ -159,7 +165,7 @@ async fn cursors_stay_valid_while_bids_come_and_go() {
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         path = format!("/v1/rentals?wallet={}&limit=1&cursor={cursor}", world.wallet);
     }
-    assert_eq!(seen, [40, 50], "newest bid first, open bids left out");
+    assert_eq!(seen, [50, 40], "newest bid first, open bids left out");
     problem(&router, &format!("/v1/offers?cursor={cursor}"), 400, "does not belong to this list").await;
 }
 

@@ -9,7 +9,10 @@ use std::{
 
 use alloy::{
     network::Ethereum,
-    primitives::{Address, B256, Bytes, U256, aliases::{U24, U40, U96}},
+    primitives::{
+        Address, B256, Bytes, U256,
+        aliases::{U24, U40, U96},
+    },
     providers::{Provider, RootProvider},
     rpc::types::{TransactionReceipt, TransactionRequest},
     signers::{SignerSync, local::PrivateKeySigner},
@@ -47,7 +50,9 @@ impl Anvil {
             .args(["--port", "0", "--order", "fifo"])
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started: {error}; run npm ci, or set ANVIL", binary.display()));
+            .unwrap_or_else(|error| {
+                panic!("{} cannot be started: {error}; run npm ci, or set ANVIL", binary.display())
+            });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
             .find_map(|line| line.unwrap().strip_prefix("Listening on ").map(str::to_owned))
@@ -165,7 +170,8 @@ impl World {
     }
 
     pub(crate) async fn create_wallet(&self, salt: B256, agent: Address) -> Address {
-        let limits = WalletLimits { daily: U96::from(200 * AIT), perBid: U96::from(50 * AIT), lifetime: U96::from(500 * AIT) };
+        let limits =
+            WalletLimits { daily: U96::from(200 * AIT), perBid: U96::from(50 * AIT), lifetime: U96::from(500 * AIT) };
         let call = Factory::createWalletCall { owner: self.owner, salt, limits, agent, policy: Self::policy() };
         let receipt = self.call(self.owner, self.market.factory, call).await;
         event::<Factory::AgentRegistered>(&receipt).wallet
@@ -392,12 +398,14 @@ impl World {
         self.submit(lost, 25).await;
         let call = Wallet::disputeCall { bidId: lost.into(), reasonHash: B256::repeat_byte(6) };
         self.call(agent, self.wallet, call).await;
-        let pay = U96::from(self.view(market, Market::escrowOfCall { cls: 1, tick: 96, maxDuration: U24::from(300) }).await);
+        let pay =
+            U96::from(self.view(market, Market::escrowOfCall { cls: 1, tick: 96, maxDuration: U24::from(300) }).await);
         self.call(self.arbiter, market, Market::resolveCall { agreementId: lost.into(), pay, slash: U96::ZERO }).await;
 
         // Offers: from credit, changed, closed with a rental in it. Money pulled.
         let second = self.post_offer(1, AIT).await;
-        let update = Market::updateOfferCall { offerId: second, reserveTick: 1, validUntil: U40::from(3_999_999_999u64) };
+        let update =
+            Market::updateOfferCall { offerId: second, reserveTick: 1, validUntil: U40::from(3_999_999_999u64) };
         self.call(self.operator, market, update).await;
         let held = self.bid(97).await;
         self.take(second, false).await;
@@ -418,7 +426,8 @@ impl World {
 
         // Owners: limits, pauses, allow-lists, keys, a transfer, a withdrawal.
         let owner = self.owner;
-        let limits = WalletLimits { daily: U96::from(150 * AIT), perBid: U96::from(40 * AIT), lifetime: U96::from(450 * AIT) };
+        let limits =
+            WalletLimits { daily: U96::from(150 * AIT), perBid: U96::from(40 * AIT), lifetime: U96::from(450 * AIT) };
         self.call(owner, self.wallet, Wallet::setLimitsCall { limits }).await;
         for allowed in [true, false, true] {
             let call = Wallet::allowProviderCall { provider: self.provider, allowed };

@@ -102,8 +102,12 @@ async fn a_reorganisation_of_three_blocks_leaves_the_bytes_of_a_fresh_index() {
     // Life goes on, and the chain is reorganised again, to a lower head this time and up from there.
     world.bid(62).await;
     world.reached(&index).await;
+    let before = index.snapshot().unwrap().head().unwrap();
     world.raw("anvil_rollback", json!([2])).await;
+    // A lower head alone proves nothing; a block of another hash does.
+    world.pass(100).await;
     world.reached(&index).await;
+    assert_eq!(index.snapshot().unwrap().head().unwrap().number, before.number - 1);
     assert_eq!(dump(&index), world.fresh_dump().await);
     world.rent(90).await;
     world.reached(&index).await;
