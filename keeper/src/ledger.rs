@@ -62,6 +62,11 @@ impl Ledger {
         }
     }
 
+    /// Whether an intent whose key starts with `prefix` is under way.
+    pub fn any_live(&self, prefix: &str) -> bool {
+        self.entries.iter().any(|(key, entry)| key.starts_with(prefix) && entry.state.is_live())
+    }
+
     /// Whether the intent of `key` took effect.
     pub fn is_done(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Done { .. }))

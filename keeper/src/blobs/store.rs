@@ -3,7 +3,9 @@
 //! Blobs are shared: one that two rentals refer to is stored once and deleted with the second. Everything survives a
 //! kill at any point; what such a kill leaves half done is finished or removed by [`Store::open`].
 
+mod error;
 mod record;
+mod sweep;
 mod upload;
 
 use std::{
@@ -18,18 +20,22 @@ use alloy::primitives::{B256, Bytes};
 use contracts::ids::AgreementId;
 use serde::{Deserialize, Serialize};
 
-pub use self::{record::ResultDocument, upload::Upload};
+pub use self::{error::StoreError, record::ResultDocument, upload::Upload};
 use self::{
     record::{BlobRef, Paths, Record, at},
+    sweep::{folder_bytes, sweep},
     upload::Slot,
 };
 use crate::{
     act::containers::layout::{self, hash_file, safe_path},
-    spec::{Manifest, RentalSpec, SpecError, sha256},
+    spec::{Manifest, RentalSpec, sha256},
 };
 
 /// Rentals that one store remembers at a time.
 const MAX_RENTALS: usize = 10_000;
+
+/// Uploads of one rental at a time.
+const MAX_RENTAL_UPLOADS: usize = 4;
 
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
@@ -40,90 +46,6 @@ pub struct StoreLimits {
     pub rental_bytes: u64,
     /// Partial uploads that nobody has touched for this long are removed when the store opens, seconds.
     pub grace_s: u64,
-}
-
-/// The store could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The spec is not what the chain says, or not a spec.
-    #[error("rental {rental}: {source}")]
-    Spec {
-        /// The rental.
-        rental: AgreementId,
-        /// What is wrong with it.
-        #[source]
-        source: SpecError,
-    },
-    /// Bytes are not what their name says.
-    #[error("the bytes hash to {found}, not to {expected}; send the right file again from its beginning")]
-    WrongHash {
-        /// What was promised.
-        expected: B256,
-        /// What came.
-        found: B256,
-    },
-    /// More came than was promised.
-    #[error("more than the {bytes} bytes promised for {hash} were sent; send exactly the file the spec names")]
-    TooLong {
-        /// The blob.
-        hash: B256,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The upload ended early.
-    #[error("{received} of {bytes} bytes of {hash} have arrived; continue from there")]
-    TooShort {
-        /// The blob.
-        hash: B256,
-        /// What is there.
-        received: u64,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The upload does not go on where the last one ended.
-    #[error("{received} bytes of {hash} have arrived, so the upload must continue at {received}, not at {offset}")]
-    Offset {
-        /// The blob.
-        hash: B256,
-        /// What is there.
-        received: u64,
-        /// Where the client wanted to go on.
-        offset: u64,
-    },
-    /// The spec of the rental names no such blob.
-    #[error("rental {rental} refers to no blob {hash}; push its spec first, and only the inputs that it names")]
-    NotReferenced {
-        /// The rental.
-        rental: AgreementId,
-        /// The blob.
-        hash: B256,
-    },
-    /// The same blob is being uploaded by another request.
-    #[error("{hash} is being uploaded by another request; wait for that one")]
-    Busy {
-        /// The blob.
-        hash: B256,
-    },
-    /// Over a bound.
-    #[error("{0}")]
-    Full(String),
-    /// The outputs to publish do not agree with their manifest.
-    #[error("rental {rental}: outputs cannot be published: {what}")]
-    Outputs {
-        /// The rental.
-        rental: AgreementId,
-        /// What is wrong.
-        what: String,
-    },
-    /// A file of the store.
-    #[error("blob store, {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// An input that has not fully arrived.
@@ -260,6 +182,9 @@ impl Store {
             }
             if state.uploads.contains(&(rental, hash)) {
                 return Err(StoreError::Busy { hash });
+            }
+            if state.uploads.iter().filter(|(other, _)| *other == rental).count() >= MAX_RENTAL_UPLOADS {
+                return Err(StoreError::TooMany { rental, limit: MAX_RENTAL_UPLOADS });
             }
             // Beginning anew throws the partial file away; what it took is counted out, what is to come in.
             let used = state.used.saturating_sub(partial - offset);
@@ -555,62 +480,6 @@ impl State {
         }
         last
     }
-}
-
-/// Reads all records and removes what none of them refers to.
-fn sweep(paths: &Paths, partial_age: Duration) -> Result<State, StoreError> {
-    record::remove(&paths.0.join("tmp"))?;
-    paths.create()?;
-    let mut state = State::default();
-    for path in entries(&paths.0.join("rentals"))? {
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        match record::read::<Record>(&path) {
-            Ok(Some(record)) if record.version == 1 && path == paths.record(record.rental) => state.insert(record),
-            Ok(_) => tracing::error!(path = %path.display(), "not a record of this version; its blobs are removed"),
-            Err(error) => tracing::error!(%error, "a record cannot be read; its blobs are removed"),
-        }
-    }
-    for folder in entries(&paths.0.join("blobs"))? {
-        for path in entries(&folder)? {
-            let hash = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<B256>().ok());
-            match hash.filter(|hash| state.references.contains_key(hash)) {
-                Some(hash) => {
-                    let bytes = record::size(&path);
-                    state.blobs.insert(hash, bytes);
-                    state.used += bytes;
-                }
-                None => record::remove(&path)?,
-            }
-        }
-    }
-    for folder in entries(&paths.0.join("partial"))? {
-        let rental =
-            folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<AgreementId>().ok());
-        if rental.is_none_or(|rental| !state.records.contains_key(&rental)) {
-            record::remove(&folder)?;
-            continue;
-        }
-        for path in entries(&folder)? {
-            let age = fs::metadata(&path).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
-            if age.is_some_and(|age| age > partial_age) {
-                record::remove(&path)?;
-            } else {
-                state.used += record::size(&path);
-            }
-        }
-    }
-    Ok(state)
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let listed = fs::read_dir(folder).and_then(|found| found.map(|entry| entry.map(|entry| entry.path())).collect());
-    listed.map_err(at(folder))
-}
-
-fn folder_bytes(folder: &Path) -> u64 {
-    entries(folder).map_or(0, |paths| paths.iter().map(|path| record::size(path)).sum())
 }
 
 /// Runs `work` on a blocking thread; a panic there goes on here.

@@ -19,7 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running keeper.
 #[derive(Debug)]
-pub struct Actor {
+pub(crate) struct Actor {
     /// Name; also of its config and folder.
     pub name: &'static str,
     /// Data folder.
@@ -31,7 +31,7 @@ pub struct Actor {
 
 impl Actor {
     /// Starts a keeper and waits until it answers.
-    pub async fn start(stage: &Stage, name: &'static str) -> eyre::Result<Self> {
+    pub(crate) async fn start(stage: &Stage, name: &'static str) -> eyre::Result<Self> {
         let (config, data_dir) = (stage.config(name), stage.data_dir(name));
         let log = stage.data.join(format!("{name}.log"));
         let child = spawn(&config, &log)?;
@@ -41,18 +41,18 @@ impl Actor {
     }
 
     /// Ends the process as a crash would.
-    pub async fn crash(&mut self) -> eyre::Result<()> {
+    pub(crate) async fn crash(&mut self) -> eyre::Result<()> {
         self.child.kill().await.wrap_err_with(|| format!("killing {}", self.name))
     }
 
     /// Starts it again on the same folder.
-    pub async fn restart(&mut self) -> eyre::Result<()> {
+    pub(crate) async fn restart(&mut self) -> eyre::Result<()> {
         self.child = spawn(&self.config, &self.log)?;
         self.ready().await
     }
 
     /// An error when the process has ended by itself.
-    pub fn check(&mut self) -> eyre::Result<()> {
+    pub(crate) fn check(&mut self) -> eyre::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
@@ -62,7 +62,7 @@ impl Actor {
     }
 
     /// Asks for a document.
-    pub async fn document(&self, request: Request) -> eyre::Result<serde_json::Value> {
+    pub(crate) async fn document(&self, request: Request) -> eyre::Result<serde_json::Value> {
         match socket::ask(&self.data_dir, &request, |_| ControlFlow::Continue(())).await? {
             Reply::Document { body } => Ok(body),
             other => bail!("{}: unexpected reply {other:?}", self.name),
@@ -70,7 +70,7 @@ impl Actor {
     }
 
     /// Asks it to end, and ends it if it does not.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let asked = socket::ask(&self.data_dir, &Request::Stop, |_| ControlFlow::Continue(()));
         let _ = tokio::time::timeout(Duration::from_secs(3), asked).await;
         if tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {

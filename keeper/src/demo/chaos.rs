@@ -10,7 +10,7 @@ use crate::{actors::Actor, show::Show};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Processes killed and started again.
     pub kills: u32,
     /// Reorganisations.
@@ -26,7 +26,7 @@ impl Plan {
     ///
     /// # Errors
     /// When an actor does not come back.
-    pub async fn happen(self, cast: Arc<Mutex<Vec<Actor>>>, chain: DynProvider, show: Show) -> eyre::Result<()> {
+    pub(crate) async fn happen(self, cast: Arc<Mutex<Vec<Actor>>>, chain: DynProvider, show: Show) -> eyre::Result<()> {
         let mut random = StdRng::seed_from_u64(self.seed);
         let (mut kills, mut reorgs) = (self.kills, self.reorgs);
         while kills + reorgs > 0 {

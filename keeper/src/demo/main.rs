@@ -195,6 +195,8 @@ async fn play(
     options: &Options,
 ) -> eyre::Result<String> {
     let agent = stage.data_dir("agent");
+    show.line("chain", "waiting for the providers to list their slots");
+    report::await_offers(stage).await?;
     let mut following = Vec::new();
     for piece in pieces {
         let job = hand_in(&agent, piece).await?;

@@ -18,6 +18,9 @@ use crate::{actors::Actor, show::Show, stage::Stage, work::Finished};
 /// Settlement takes the challenge window and some blocks.
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 
+/// Registering, approving and listing take a few blocks.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
+
 /// All agreements ever placed, with their state by a call.
 async fn agreements(stage: &Stage) -> eyre::Result<BTreeMap<AgreementId, Status>> {
     let at = &stage.deployment;
@@ -43,8 +46,23 @@ fn is_live(status: Status) -> bool {
     matches!(status, Status::Open | Status::Confirmed | Status::Running | Status::Submitted | Status::Disputed)
 }
 
+/// Waits until every provider has listed its slots.
+pub(crate) async fn await_offers(stage: &Stage) -> eyre::Result<()> {
+    let since = std::time::Instant::now();
+    loop {
+        let listed = events(stage).await?.into_iter().filter(|event| matches!(event, MarketEvent::OfferPosted(_))).count();
+        if listed >= stage.providers.len() {
+            return Ok(());
+        }
+        if since.elapsed() > LISTED_WITHIN {
+            bail!("after {LISTED_WITHIN:?} only {listed} of {} providers have an offer", stage.providers.len());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// Waits until every agreement is over and every provider has pulled its pay.
-pub async fn await_settlement(stage: &Stage) -> eyre::Result<()> {
+pub(crate) async fn await_settlement(stage: &Stage) -> eyre::Result<()> {
     let market = IAIPowerRental::new(stage.deployment.market, &stage.chain);
     let since = std::time::Instant::now();
     loop {
@@ -64,7 +82,7 @@ pub async fn await_settlement(stage: &Stage) -> eyre::Result<()> {
 }
 
 /// The last line of a run.
-pub async fn reckon(
+pub(crate) async fn reckon(
     stage: &Stage,
     cast: &[Actor],
     finished: &[Finished],

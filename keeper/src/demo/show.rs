@@ -21,12 +21,12 @@ use contracts::{
 use crate::stage::{PROVIDERS, Stage};
 
 /// Dimmed text.
-pub const DIM: Style = Style::new().dimmed();
+pub(crate) const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// Writes the show. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Show {
+pub(crate) struct Show {
     since: Instant,
     labels: Arc<Mutex<HashMap<B256, String>>>,
     rentals: Arc<Mutex<HashMap<AgreementId, String>>>,
@@ -34,14 +34,18 @@ pub struct Show {
     base_prices: Arc<Mutex<HashMap<u8, u128>>>,
 }
 
-/// An amount short enough to read.
-pub fn short(amount: Amount) -> String {
-    format!("{:.6} AIT", amount.0 as f64 / 1e18)
+/// An amount short enough to read: four digits that count.
+pub(crate) fn short(amount: Amount) -> String {
+    let ait = amount.0 as f64 / 1e18;
+    let leading_zeros = if ait > 0.0 { (-ait.log10().floor()).max(0.0) as usize } else { 0 };
+    let text = format!("{ait:.*}", leading_zeros + 3);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} AIT")
 }
 
 impl Show {
     /// Starts the clock.
-    pub fn new(stage: &Stage) -> Self {
+    pub(crate) fn new(stage: &Stage) -> Self {
         let provider_names = stage.providers.iter().copied().zip(PROVIDERS.iter().map(|role| role.name)).collect();
         Self {
             since: Instant::now(),
@@ -53,12 +57,12 @@ impl Show {
     }
 
     /// Names the work of a spec.
-    pub fn label(&self, spec_hash: B256, label: String) {
+    pub(crate) fn label(&self, spec_hash: B256, label: String) {
         lock(&self.labels).insert(spec_hash, label);
     }
 
     /// One line.
-    pub fn line(&self, who: &str, text: &str) {
+    pub(crate) fn line(&self, who: &str, text: &str) {
         let color = match who {
             "agent" => AnsiColor::Cyan,
             "provider-cpu" => AnsiColor::Green,
@@ -72,12 +76,12 @@ impl Show {
     }
 
     /// Seconds since the start.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.since.elapsed().as_secs_f64()
     }
 
     /// Follows the market's events until it is dropped.
-    pub async fn follow(self, chain: DynProvider, market: Address, from: u64) {
+    pub(crate) async fn follow(self, chain: DynProvider, market: Address, from: u64) {
         let mut next = from;
         loop {
             tokio::time::sleep(std::time::Duration::from_millis(250)).await;

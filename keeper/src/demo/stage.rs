@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -29,9 +30,9 @@ use keeper::keys;
 /// Password of the demo's own throw-away keys.
 const PASSWORD: &str = "demo";
 /// Environment variable that carries it.
-pub const PASSWORD_VARIABLE: &str = "OPENCLAW_DEMO_PASSWORD";
+pub(crate) const PASSWORD_VARIABLE: &str = "OPENCLAW_DEMO_PASSWORD";
 /// What the agent may spend and reserve in a day.
-pub const DAILY_LIMIT: Amount = Amount(2_000_000_000_000_000_000);
+pub(crate) const DAILY_LIMIT: Amount = Amount(2_000_000_000_000_000_000);
 /// What the agent's wallet holds.
 const WALLET_FUNDS: Amount = Amount(5_000_000_000_000_000_000);
 /// What each provider holds, for bonds.
@@ -39,7 +40,7 @@ const PROVIDER_FUNDS: Amount = Amount(1_000_000_000_000_000_000);
 
 /// A provider of the demo.
 #[derive(Clone, Debug)]
-pub struct ProviderRole {
+pub(crate) struct ProviderRole {
     /// Name shown.
     pub name: &'static str,
     /// Class sold.
@@ -53,14 +54,14 @@ pub struct ProviderRole {
 }
 
 /// The demo's providers.
-pub const PROVIDERS: [ProviderRole; 2] = [
+pub(crate) const PROVIDERS: [ProviderRole; 2] = [
     ProviderRole { name: "provider-cpu", class: HardwareClass::CpuOnly, cpus: 0.5, slots: 2, reserve: "0.005" },
     ProviderRole { name: "provider-gpu", class: HardwareClass::MidRangeGpu, cpus: 1.0, slots: 2, reserve: "0.03" },
 ];
 
 /// What the stage is set up with.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// anvil.
     pub anvil: PathBuf,
     /// Static worker binary.
@@ -75,7 +76,7 @@ pub struct Options {
 
 /// A chain with a market, and folders for three keepers.
 #[derive(Debug)]
-pub struct Stage {
+pub(crate) struct Stage {
     /// Chain access that signs for the deployer.
     pub chain: DynProvider,
     /// Its URL.
@@ -96,14 +97,13 @@ pub struct Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = self.anvil.kill();
-        let _ = self.anvil.wait();
+        end(&mut self.anvil);
     }
 }
 
 impl Stage {
     /// Starts anvil, deploys the market, makes and funds keys, writes configurations.
-    pub async fn set(options: &Options) -> eyre::Result<Self> {
+    pub(crate) async fn set(options: &Options) -> eyre::Result<Self> {
         std::fs::create_dir_all(&options.data).wrap_err_with(|| options.data.display().to_string())?;
         let (anvil, rpc) = start_anvil(options)?;
         let deployer = PrivateKeySigner::random();
@@ -135,12 +135,12 @@ impl Stage {
     }
 
     /// Configuration file of a keeper.
-    pub fn config(&self, name: &str) -> PathBuf {
+    pub(crate) fn config(&self, name: &str) -> PathBuf {
         self.data.join(format!("{name}.toml"))
     }
 
     /// Data folder of a keeper.
-    pub fn data_dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
         self.data.join(name)
     }
 
@@ -190,10 +190,17 @@ struct AnvilGuard(Option<Child>);
 impl Drop for AnvilGuard {
     fn drop(&mut self) {
         if let Some(anvil) = &mut self.0 {
-            let _ = anvil.kill();
-            let _ = anvil.wait();
+            end(anvil);
         }
     }
+}
+
+/// Ends anvil and what it was started through: npm's launcher runs the real program as a child of its own.
+fn end(anvil: &mut Child) {
+    if let Some(group) = i32::try_from(anvil.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = anvil.wait();
 }
 
 fn start_anvil(options: &Options) -> eyre::Result<(Child, String)> {
@@ -201,6 +208,7 @@ fn start_anvil(options: &Options) -> eyre::Result<(Child, String)> {
     let log = std::fs::File::create(options.data.join("anvil.log"))?;
     let anvil = Command::new(&options.anvil)
         .args(["--port", &port.to_string(), "--block-time", "1", "--accounts", "1", "--quiet"])
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -280,12 +288,12 @@ fn named_address(name: &str) -> Address {
 }
 
 /// Password for the processes that open the demo's keys.
-pub fn password() -> &'static str {
+pub(crate) fn password() -> &'static str {
     PASSWORD
 }
 
 /// Folder of the results of one run.
-pub fn results_dir(base: &Path) -> PathBuf {
+pub(crate) fn results_dir(base: &Path) -> PathBuf {
     let stamp = keeper::clock::now_s();
     (0..)
         .map(|n| base.join(if n == 0 { stamp.to_string() } else { format!("{stamp}-{n}") }))

@@ -21,7 +21,7 @@ const MAX_DURATION_S: u32 = 60;
 
 /// One piece of work.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// File name shown.
     pub label: String,
     /// What is asked.
@@ -30,7 +30,7 @@ pub struct Piece {
 
 /// A result.
 #[derive(Clone, Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// File name shown.
     pub label: String,
     /// Rental that made it.
@@ -42,7 +42,7 @@ pub struct Finished {
 }
 
 /// The pieces of work in `inputs`; the kind of work follows from the file's name.
-pub fn pieces(inputs: &[PathBuf], results: &Path) -> eyre::Result<Vec<Piece>> {
+pub(crate) fn pieces(inputs: &[PathBuf], results: &Path) -> eyre::Result<Vec<Piece>> {
     inputs.iter().enumerate().map(|(number, input)| piece(number, input, results)).collect()
 }
 
@@ -77,7 +77,7 @@ fn piece(number: usize, input: &Path, results: &Path) -> eyre::Result<Piece> {
 }
 
 /// Hands a piece of work to the agent; gives its job's number.
-pub async fn hand_in(agent: &Path, piece: &Piece) -> eyre::Result<JobId> {
+pub(crate) async fn hand_in(agent: &Path, piece: &Piece) -> eyre::Result<JobId> {
     let request = Request::Rent(piece.request.clone());
     match socket::ask(agent, &request, |_| ControlFlow::Break(())).await? {
         Reply::Accepted { job } => Ok(job),
@@ -87,7 +87,7 @@ pub async fn hand_in(agent: &Path, piece: &Piece) -> eyre::Result<JobId> {
 }
 
 /// Follows a job to its end; an agent that is away is waited for.
-pub async fn follow(agent: PathBuf, job: JobId, label: String, show: Show) -> eyre::Result<Finished> {
+pub(crate) async fn follow(agent: PathBuf, job: JobId, label: String, show: Show) -> eyre::Result<Finished> {
     loop {
         match socket::ask(&agent, &Request::Follow { job }, |_| ControlFlow::Continue(())).await {
             Ok(Reply::Finished { rental, folder, files, .. }) => {

@@ -50,8 +50,16 @@ pub fn wishes(view: &AgentView, desk: &Desk<'_>) -> Vec<Wish> {
     for row in view.agreements.iter().filter(|row| row.is_live()) {
         tend(view, desk, row, &mut wishes);
     }
+    // One bid at a time: one that waits for its turn would be priced on a book that is gone by then.
+    let mut bidding = desk.ledger.any_live("bid/");
     for job in desk.jobs.iter().filter(|job| job.state == JobState::Active) {
-        pursue(view, desk, job, &mut wishes);
+        for wish in pursue(view, desk, job) {
+            let is_bid = matches!(wish, Wish::Do { intent: Intent::Bid { .. }, .. });
+            if !(is_bid && bidding) {
+                bidding |= is_bid;
+                wishes.push(wish);
+            }
+        }
     }
     wishes
 }
@@ -111,53 +119,48 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
 }
 
 /// Bids for a job that has no live agreement, or ends it.
-fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job, wishes: &mut Vec<Wish>) {
+fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Vec<Wish> {
     let agreements = view.of_spec(job.spec_hash);
     if agreements.iter().any(|row| row.is_live()) {
-        return;
+        return Vec::new();
     }
     let paid = agreements.iter().rev().find(|row| row.status == Status::Settled);
     if let Some(row) = paid {
-        return collect_late(desk, job, row.id, wishes);
+        return vec![collect_late(desk, job, row.id)];
     }
     let fail = |reason: String| Wish::End { job: job.id, state: JobState::Failed { reason } };
     if agreements.len() >= MAX_BIDS {
-        wishes.push(fail(format!("{MAX_BIDS} bids brought no result; look at `keeper journal` for what went wrong")));
-        return;
+        return vec![fail(format!("{MAX_BIDS} bids brought no result; look at `keeper journal` for what went wrong"))];
     }
     if desk.chain_s >= job.deadline_s {
         let reason = "no rental was won before the deadline; raise --max-price or --priority, or try another --class";
-        wishes.push(fail(reason.into()));
-        return;
+        return vec![fail(reason.into())];
     }
     if desk.paused {
-        wishes.push(Wish::Say { job: job.id, text: "bidding is paused; `keeper resume` goes on".into() });
-        return;
+        return vec![Wish::Say { job: job.id, text: "bidding is paused; `keeper resume` goes on".into() }];
     }
     match bid(view, desk, job, agreements.len() as u32) {
         Ok((intent, why)) => {
-            if let Some(error) = desk.ledger.error(&intent.key()) {
-                wishes.push(Wish::Say { job: job.id, text: format!("the last bid did not go through: {error}") });
-            }
-            wishes.push(act(intent, why));
+            let failed = desk.ledger.error(&intent.key());
+            let say = failed.map(|error| format!("the last bid did not go through: {error}"));
+            say.map(|text| Wish::Say { job: job.id, text }).into_iter().chain([act(intent, why)]).collect()
         }
-        Err(NoBid::Wait(text)) => wishes.push(Wish::Say { job: job.id, text }),
-        Err(NoBid::Never(reason)) => wishes.push(fail(reason)),
+        Err(NoBid::Wait(text)) => vec![Wish::Say { job: job.id, text }],
+        Err(NoBid::Never(reason)) => vec![fail(reason)],
     }
 }
 
 /// The rental was paid before its result was here: the data plane serves it for a grace period.
-fn collect_late(desk: &Desk<'_>, job: &Job, rental: AgreementId, wishes: &mut Vec<Wish>) {
+fn collect_late(desk: &Desk<'_>, job: &Job, rental: AgreementId) -> Wish {
     let fetch = Intent::Fetch { rental, job: job.id };
+    let fail = |reason: String| Wish::End { job: job.id, state: JobState::Failed { reason } };
     if let Some(reason) = desk.ledger.error(&fetch.key()).and_then(|error| error.strip_prefix(REFUTED)) {
-        let reason = format!("rental {rental} was settled with a result that does not hold: {reason}");
-        wishes.push(Wish::End { job: job.id, state: JobState::Failed { reason } });
-    } else if desk.chain_s >= job.deadline_s {
-        let reason = format!("rental {rental} was settled, but its result could not be brought in time");
-        wishes.push(Wish::End { job: job.id, state: JobState::Failed { reason } });
-    } else {
-        wishes.push(act(fetch, "the rental is settled, its result is not here yet"));
+        return fail(format!("rental {rental} was settled with a result that does not hold: {reason}"));
     }
+    if desk.chain_s >= job.deadline_s {
+        return fail(format!("rental {rental} was settled, but its result could not be brought in time"));
+    }
+    act(fetch, "the rental is settled, its result is not here yet")
 }
 
 enum NoBid {
@@ -266,4 +269,195 @@ fn max_tick(job: &Job, class: HardwareClass, book: &BookView) -> Option<u8> {
 fn elapsed(job: &Job, chain_s: u64) -> f64 {
     let total_s = job.deadline_s.saturating_sub(job.created_s).max(1);
     chain_s.saturating_sub(job.created_s) as f64 / total_s as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use alloy::primitives::{Address, B256, U256};
+    use contracts::params::Preset;
+    use indexer::rows::{KeyRow, Matched, Started, Submitted, WalletRow};
+
+    use super::*;
+    use crate::{
+        job::JobId,
+        journal::{Record, State},
+        spec::RentalSpec,
+    };
+
+    const NOW_S: u64 = 1_000_000;
+
+    fn job() -> Job {
+        Job {
+            id: JobId(1),
+            spec: RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![] },
+            spec_hash: B256::repeat_byte(1),
+            class: Some(HardwareClass::CpuOnly),
+            max_price_per_hour: None,
+            priority: Priority::Normal,
+            max_duration_s: 60,
+            created_s: NOW_S,
+            deadline_s: NOW_S + 1_800,
+            out_dir: "/tmp".into(),
+            state: JobState::Active,
+        }
+    }
+
+    fn view() -> AgentView {
+        let limit = Amount(10u128.pow(18));
+        let book = BookView {
+            base_price: price::base_from_reference(HardwareClass::CpuOnly.reference_per_hour()).unwrap(),
+            free_floor: Some(80),
+            floor: Some(80),
+            ..Default::default()
+        };
+        AgentView {
+            wallet: Some(WalletRow {
+                owner: Address::ZERO,
+                pending_owner: None,
+                created_block: 1,
+                created_time_s: 1,
+                paused: false,
+                epoch: 0,
+                daily: limit,
+                per_bid: limit,
+                lifetime: limit,
+                reserved: Amount::ZERO,
+                spent: Amount::ZERO,
+                withdrawn: Amount::ZERO,
+                bids: 0,
+            }),
+            key: Some(KeyRow {
+                parent: None,
+                expiry_s: u64::MAX,
+                per_bid: limit,
+                daily: limit,
+                lifetime: limit,
+                max_ticks: U256::MAX,
+                class_mask: 62,
+                permissions: 7,
+                provider_list: false,
+                epoch: 0,
+                revoked: false,
+                reserved: Amount::ZERO,
+                spent: Amount::ZERO,
+                authorized_block: 1,
+            }),
+            agreements: vec![],
+            books: [((1, 0), book)].into(),
+            endpoints: [(Address::repeat_byte(9), "http://provider".to_owned())].into(),
+        }
+    }
+
+    fn row(status: Status) -> AgreementRow {
+        AgreementRow {
+            id: AgreementId::from_u128(1 << 80).unwrap(),
+            wallet: Address::ZERO,
+            agent: Address::ZERO,
+            status,
+            max_duration_s: 60,
+            expiry_s: NOW_S + 60,
+            fee_bps: 250,
+            template_id: 1,
+            escrow: Amount(1),
+            credit_used: Amount::ZERO,
+            spec_hash: B256::repeat_byte(1),
+            policy_hash: B256::ZERO,
+            placed_block: 1,
+            placed_time_s: NOW_S,
+            matched: Some(Matched {
+                offer_id: 1,
+                provider: Address::repeat_byte(9),
+                price: 1,
+                start_deadline_s: NOW_S + 30,
+                block: 2,
+                time_s: NOW_S,
+            }),
+            started: Some(Started { time_s: NOW_S, end_time_s: NOW_S + 60, image_digest: B256::ZERO, block: 3 }),
+            submitted: Some(Submitted {
+                billable_s: 5,
+                result_hash: B256::ZERO,
+                receipt_root: B256::ZERO,
+                challenge_end_s: NOW_S + 10,
+                preempted: false,
+                block: 4,
+                time_s: NOW_S,
+            }),
+            dispute: None,
+            payment: None,
+            decline_fee: None,
+            ended: None,
+            reconcile_failed: false,
+        }
+    }
+
+    /// What the role wants at `after_s` seconds, by the intents' keys and the jobs' ends.
+    fn check(view: &AgentView, jobs: &[Job], ledger: &Ledger, after_s: u64, expect: &[&str]) {
+        let strategy = StrategyConfig::default();
+        let params = Preset::Demo.params();
+        let desk = Desk { jobs, ledger, strategy: &strategy, params, chain_s: NOW_S + after_s, paused: false };
+        let seen: Vec<_> = wishes(view, &desk)
+            .into_iter()
+            .filter_map(|wish| match wish {
+                Wish::Do { intent, .. } => Some(intent.key()),
+                Wish::End { state: JobState::Failed { reason }, .. } => Some(format!("failed: {reason}")),
+                Wish::End { .. } => Some("ended".into()),
+                Wish::Say { .. } => None,
+            })
+            .collect();
+        assert_eq!(seen.len(), expect.len(), "{seen:?}");
+        for (seen, expect) in seen.iter().zip(expect) {
+            assert!(seen.starts_with(expect), "{seen} is not {expect}");
+        }
+    }
+
+    #[test]
+    fn a_job_without_an_agreement_is_bid_for_once() {
+        let ledger = Ledger::default();
+        check(&view(), &[job()], &ledger, 0, &["bid/job-1/0"]);
+        let second = Job { id: JobId(2), spec_hash: B256::repeat_byte(2), ..job() };
+        check(&view(), &[job(), second], &ledger, 0, &["bid/job-1/0"]);
+    }
+
+    #[test]
+    fn every_state_of_an_agreement_has_its_next_step() {
+        let ledger = Ledger::default();
+        for (status, after_s, expect) in [
+            (Status::Open, 0, &[][..]),
+            (Status::Open, 60, &["advance/"]),
+            (Status::Confirmed, 0, &["deliver/"]),
+            (Status::Confirmed, 33, &["advance/"]),
+            (Status::Running, 0, &[]),
+            (Status::Running, 93, &["advance/"]),
+            (Status::Submitted, 0, &["fetch/"]),
+            (Status::Submitted, 13, &["fetch/", "advance/"]),
+            (Status::Settled, 0, &["fetch/"]),
+            (Status::Expired, 0, &["bid/job-1/1"]),
+            (Status::Failed, 0, &["bid/job-1/1"]),
+        ] {
+            let view = AgentView { agreements: vec![row(status)], ..view() };
+            check(&view, &[job()], &ledger, after_s, expect);
+        }
+    }
+
+    #[test]
+    fn a_result_that_does_not_hold_is_disputed_in_the_window_and_never_taken() {
+        let fetch = Intent::Fetch { rental: row(Status::Submitted).id, job: JobId(1) };
+        let state = State::Failed { error: format!("{REFUTED}other bytes") };
+        let record = Record { intent: fetch.clone(), why: String::new(), attempt: 1, at_s: NOW_S, state };
+        let ledger = Ledger::new([(fetch.key(), record)]);
+        let submitted = AgentView { agreements: vec![row(Status::Submitted)], ..view() };
+        check(&submitted, &[job()], &ledger, 0, &["dispute/"]);
+        let settled = AgentView { agreements: vec![row(Status::Settled)], ..view() };
+        check(&settled, &[job()], &ledger, 0, &["failed: "]);
+    }
+
+    #[test]
+    fn limits_that_no_bid_can_meet_end_the_job_with_the_remedy() {
+        let ledger = Ledger::default();
+        let mut view = view();
+        view.wallet.as_mut().unwrap().daily = Amount(1);
+        check(&view, &[job()], &ledger, 0, &["failed: the wallet's daily limit"]);
+        check(&view, &[job()], &ledger, 1_800, &["failed: no rental was won"]);
+    }
 }

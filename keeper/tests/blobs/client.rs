@@ -175,9 +175,14 @@ async fn redirects_are_not_followed_and_endless_answers_end() {
     };
     let error = liar(Router::new().fallback(get(endless))).await.status(id(1)).await.unwrap_err();
     assert!(error.to_string().contains("more than"), "{error}");
-    let rude = || async { (StatusCode::FORBIDDEN, axum::Json(serde_json::json!({
-        "status": 403, "title": "no", "detail": format!("\u{1b}[31m{}", "x".repeat(5_000)),
-    }))) };
+    let rude = || async {
+        (
+            StatusCode::FORBIDDEN,
+            axum::Json(serde_json::json!({
+                "status": 403, "title": "no", "detail": format!("\u{1b}[31m{}", "x".repeat(5_000)),
+            })),
+        )
+    };
     let error = liar(Router::new().fallback(get(rude))).await.status(id(1)).await.unwrap_err().to_string();
     assert!(!error.contains('\u{1b}') && error.len() < 800, "{error}");
 }

@@ -173,7 +173,10 @@ async fn an_upload_goes_on_where_it_was_cut_off() {
     check(plane.call("PUT", &format!("/v1/rentals/{rental}/spec")).body(&spec.to_bytes()), 204, "").await;
     let received = async |plane: &Plane| {
         let response = plane.call("HEAD", &path).response().await;
-        assert_eq!((response.status().as_u16(), &response.headers()["x-openclaw-bytes"]), (200, &"100000".parse().unwrap()));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-openclaw-bytes"]),
+            (200, &"100000".parse().unwrap())
+        );
         response.headers()["x-openclaw-received"].to_str().unwrap().parse::<usize>().unwrap()
     };
     assert_eq!(received(&plane).await, 0);
@@ -182,7 +185,9 @@ async fn an_upload_goes_on_where_it_was_cut_off() {
     // Also after the provider was killed.
     plane.restart().await;
     assert_eq!(received(&plane).await, 40_000);
-    let rest = |from: usize, range: String| plane.call("PUT", &path).body(&input[from..]).content(hash).header("content-range", range);
+    let rest = |from: usize, range: String| {
+        plane.call("PUT", &path).body(&input[from..]).content(hash).header("content-range", range)
+    };
     check(rest(30_000, "bytes 30000-99999/100000".into()), 409, "must continue at 40000").await;
     check(rest(50_000, "bytes 50000-99999/100000".into()), 409, "must continue at 40000").await;
     check(rest(40_000, "bytes */100000".into()), 400, "content-range").await;
@@ -203,7 +208,12 @@ async fn a_client_that_vanishes_leaves_what_it_sent() {
 
     // Half of the promised body by hand, then the socket is closed.
     let subject = keeper::blobs::auth::Subject {
-        method: "PUT", path: &path, content: hash, chain_id: CHAIN, market: MARKET, expires_unix_s: now() + 30,
+        method: "PUT",
+        path: &path,
+        content: hash,
+        chain_id: CHAIN,
+        market: MARKET,
+        expires_unix_s: now() + 30,
     };
     let signed = subject.sign(&plane.agent).unwrap();
     let mut head = format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n", input.len());

@@ -75,6 +75,29 @@ async fn space_is_bounded_and_comes_back() {
 }
 
 #[tokio::test]
+async fn one_rental_does_not_take_all_uploads() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    let inputs: Vec<_> = (0..5).map(|seed| noise(100, seed)).collect();
+    let spec = spec(&inputs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    for number in [1, 2] {
+        accept(&store, number, &spec).await;
+    }
+    let mut begun = Vec::new();
+    for input in &inputs[..4] {
+        begun.push(store.begin(id(1), sha256(input), 0).await.unwrap().unwrap());
+    }
+    let error = store.begin(id(1), sha256(&inputs[4]), 0).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooMany { limit: 4, .. }), "{error}");
+    put(&store, 2, &inputs[0]).await.unwrap();
+    // Both were uploading the same blob; the second to finish changes nothing.
+    let mut same = begun.remove(0);
+    same.write(&inputs[0]).await.unwrap();
+    same.finish().await.unwrap();
+    put(&store, 1, &inputs[4]).await.unwrap();
+}
+
+#[tokio::test]
 async fn results_are_published_again_after_a_kill_and_only_if_they_are_right() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store"), LIMITS).await.unwrap();
@@ -133,7 +156,11 @@ async fn what_a_kill_left_half_done_is_cleared() {
     let store = Store::open(folder.path(), LIMITS).await.unwrap();
     assert_eq!(store.rental(id(1)).await.unwrap().missing[0].received, 10);
     assert_eq!(store.rental(id(1)).await.unwrap().countersignature, Some(Bytes::from_static(&[1])));
-    assert_eq!(files_under(folder.path()), 4, "record, spec, partial upload, and the unreadable record for a person to see");
+    assert_eq!(
+        files_under(folder.path()),
+        4,
+        "record, spec, partial upload, and the unreadable record for a person to see"
+    );
     // Uploads that nobody went on with are not kept for ever.
     drop(store);
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(LIMITS.grace_s + 1);

@@ -17,8 +17,8 @@ use contracts::{
 };
 use keeper::{
     blobs::{
-        Access, BlobEvent, Client, ClientAuth, RentalAccess, ResultDocument, ServerConfig, ServerState, Store, StoreLimits,
-        auth::Subject, serve,
+        Access, BlobEvent, Client, ClientAuth, RentalAccess, ResultDocument, ServerConfig, ServerState, Store,
+        StoreLimits, auth::Subject, serve,
     },
     spec::{InputRef, Manifest, OutputRef, Receipt, RentalSpec, TaskSpec, TaskType, result_hash, sha256},
 };
@@ -114,7 +114,16 @@ impl Plane {
 
     /// A request signed as the agent's, over what it really sends.
     pub(crate) fn call(&self, method: &'static str, path: &str) -> Call<'_> {
-        Call { plane: self, signer: self.agent.clone(), path: path.to_owned(), method, signed: None, body: Vec::new(), headers: Vec::new(), expires: now() + 30 }
+        Call {
+            plane: self,
+            signer: self.agent.clone(),
+            path: path.to_owned(),
+            method,
+            signed: None,
+            body: Vec::new(),
+            headers: Vec::new(),
+            expires: now() + 30,
+        }
     }
 
     /// Events that have come, without waiting: they are sent before the answer is.
@@ -186,7 +195,8 @@ impl Call<'_> {
         let subject = Subject { method, path: &path, content, chain_id, market, expires_unix_s: self.expires };
         let headers = subject.sign(&self.signer).unwrap();
         let url = format!("{}{}", self.plane.endpoint, self.path);
-        let mut request = reqwest::Client::new().request(self.method.parse().unwrap(), url).headers(headers).body(self.body);
+        let mut request =
+            reqwest::Client::new().request(self.method.parse().unwrap(), url).headers(headers).body(self.body);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
@@ -239,7 +249,8 @@ pub(crate) fn result(rental: AgreementId, spec: &RentalSpec, outputs: &[(&str, &
         seconds: 3,
         sequence: 0,
     };
-    let document = ResultDocument { exit_code: 0, manifest: text, receipt, receipt_signature: Bytes::from(vec![7; 65]) };
+    let document =
+        ResultDocument { exit_code: 0, manifest: text, receipt, receipt_signature: Bytes::from(vec![7; 65]) };
     (document, manifest)
 }
 

@@ -85,12 +85,21 @@ fn main() {
 fn seal(input: &std::path::Path) -> String {
     let status = fs::read_to_string("/proc/self/status").expect("status");
     let field = |name: &str| {
-        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").split_whitespace().next().unwrap_or("?").to_owned()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or("?")
+            .split_whitespace()
+            .next()
+            .unwrap_or("?")
+            .to_owned()
     };
     let interfaces = fs::read_to_string("/proc/net/dev").expect("interfaces");
-    let interfaces: Vec<_> = interfaces.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim).collect();
+    let interfaces: Vec<_> =
+        interfaces.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim).collect();
     let connect = net::TcpStream::connect_timeout(&"192.0.2.1:80".parse().expect("address"), Duration::from_secs(2));
-    let denied = |result: std::io::Result<()>| result.err().map_or("possible".to_owned(), |error| format!("{:?}", error.kind()));
+    let denied =
+        |result: std::io::Result<()>| result.err().map_or("possible".to_owned(), |error| format!("{:?}", error.kind()));
     [
         ("uid", field("Uid:")),
         ("gid", field("Gid:")),
@@ -102,7 +111,14 @@ fn seal(input: &std::path::Path) -> String {
         ("connect", denied(connect.map(drop))),
         ("write_root", denied(fs::write("/new", "x"))),
         ("write_in", denied(fs::write(input.join("new"), "x"))),
-        ("environment", std::env::vars().map(|(name, _)| name).filter(|name| name != "PATH" && name != "HOSTNAME").collect::<Vec<_>>().join(",")),
+        (
+            "environment",
+            std::env::vars()
+                .map(|(name, _)| name)
+                .filter(|name| name != "PATH" && name != "HOSTNAME")
+                .collect::<Vec<_>>()
+                .join(","),
+        ),
     ]
     .map(|(name, answer)| format!("{name}={answer}\n"))
     .concat()

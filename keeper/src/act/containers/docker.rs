@@ -4,6 +4,8 @@
 //! [`sealed`]). Every step of making and removing them can be repeated, so a keeper that is killed in between starts
 //! or removes the rest later.
 
+mod answers;
+mod outputs;
 mod sealed;
 
 use std::{
@@ -18,9 +20,7 @@ use bollard::{
     API_DEFAULT_VERSION, Docker,
     container::LogOutput,
     errors::Error as DockerError,
-    models::{
-        ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status, ContainerSummaryStateEnum,
-    },
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status},
     query_parameters::{
         CreateContainerOptions, DownloadFromContainerOptions, ImportImageOptions, ListContainersOptions,
         ListVolumesOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StopContainerOptions,
@@ -31,9 +31,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{sync::mpsc, time::Instant};
 
+use self::{
+    answers::{
+        absent_is_fine, failed, image_name, is_absent, is_answer, is_live, refused, state_of, status, status_code,
+        unix_time,
+    },
+    outputs::unpack,
+};
 use super::{
     AttemptId, ContainerState, EngineError, Found, Owner, STDERR_TAIL_BYTES, Started, Starting, WorkOrder, image,
-    layout::{Intake, LayoutError},
     tail_text,
 };
 
@@ -408,213 +414,5 @@ impl DockerEngine {
             owner if owner == self.owner.name => Ok(()),
             owner => Err(EngineError::Foreign { name: name.to_owned(), owner: owner.to_owned() }),
         }
-    }
-}
-
-/// Unpacks the engine's tar of `/out` into `target`, within bounds.
-fn unpack(receiver: mpsc::Receiver<std::io::Result<Bytes>>, target: &Path, max_bytes: u64) -> Result<(), LayoutError> {
-    let broken = |source| LayoutError::Io { path: "/out".into(), source };
-    let mut intake = Intake::begin(target, max_bytes)?;
-    let mut archive = tar::Archive::new(Chunks { receiver, current: Bytes::new(), ended: false });
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let raw = entry.path_bytes();
-        let path = std::str::from_utf8(&raw).map_err(|_| LayoutError::Path {
-            path: String::from_utf8_lossy(&raw).escape_debug().to_string(),
-            why: "it is not UTF-8",
-        })?;
-        let path = path.trim_end_matches('/');
-        let path = path.strip_prefix("./").unwrap_or(path).to_owned();
-        let kind = match entry.header().entry_type() {
-            tar::EntryType::Directory if path.is_empty() || path == "." => continue,
-            tar::EntryType::Directory => {
-                intake.folder(&path)?;
-                continue;
-            }
-            tar::EntryType::Regular => {
-                intake.file(&path, &mut entry)?;
-                continue;
-            }
-            tar::EntryType::Symlink => "symbolic link",
-            tar::EntryType::Link => "hard link",
-            tar::EntryType::Fifo => "pipe",
-            tar::EntryType::Char | tar::EntryType::Block => "device",
-            _ => "special file",
-        };
-        return Err(LayoutError::Kind { path: path.escape_debug().to_string(), kind });
-    }
-    intake.commit()
-}
-
-/// Pieces of an async stream, read in a blocking thread. An empty piece is the end; a channel that closes before it was
-/// cut off.
-struct Chunks {
-    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
-    current: Bytes,
-    ended: bool,
-}
-
-impl std::io::Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.current.is_empty() && !self.ended {
-            let cut_off = || std::io::ErrorKind::UnexpectedEof.into();
-            self.current = self.receiver.blocking_recv().unwrap_or_else(|| Err(cut_off()))?;
-            self.ended = self.current.is_empty();
-        }
-        let taken = buffer.len().min(self.current.len());
-        buffer[..taken].copy_from_slice(&self.current.split_to(taken));
-        Ok(taken)
-    }
-}
-
-fn status(found: &ContainerInspectResponse) -> Status {
-    found.state.as_ref().and_then(|state| state.status).unwrap_or(Status::EMPTY)
-}
-
-fn is_live(state: Option<ContainerSummaryStateEnum>) -> bool {
-    use ContainerSummaryStateEnum as State;
-    matches!(state, Some(State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING))
-}
-
-fn state_of(found: &ContainerInspectResponse) -> ContainerState {
-    let Some(state) = &found.state else { return ContainerState::Missing };
-    let seconds = |text: &Option<String>| text.as_deref().and_then(unix_time).map_or(0, |time| time.as_secs());
-    let started_unix_s = seconds(&state.started_at);
-    match status(found) {
-        Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING => {
-            ContainerState::Running { started_unix_s }
-        }
-        Status::EXITED | Status::DEAD => ContainerState::Exited {
-            code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
-            oom_killed: state.oom_killed.unwrap_or(false),
-            started_unix_s,
-            finished_unix_s: seconds(&state.finished_at),
-        },
-        Status::CREATED | Status::REMOVING | Status::EMPTY => ContainerState::Missing,
-    }
-}
-
-/// Time since 1970 of an RFC 3339 time; Docker writes `Z`, Podman an offset.
-fn unix_time(text: &str) -> Option<Duration> {
-    let (date, time) = text.split_once('T')?;
-    let zone = time.find(['Z', '+', '-'])?;
-    let local = humantime::parse_rfc3339(&format!("{date}T{}Z", &time[..zone])).ok()?;
-    let local = local.duration_since(std::time::UNIX_EPOCH).ok()?;
-    let offset = match &time[zone..] {
-        "Z" => return Some(local),
-        offset => offset[1..].split_once(':')?,
-    };
-    let offset = Duration::from_secs(offset.0.parse::<u64>().ok()? * 3_600 + offset.1.parse::<u64>().ok()? * 60);
-    if time[zone..].starts_with('-') { local.checked_add(offset) } else { local.checked_sub(offset) }
-}
-
-fn image_name(id: B256) -> String {
-    format!("sha256:{}", hex::encode(id))
-}
-
-fn failed<'a>(what: &'static str, name: &'a str) -> impl Fn(DockerError) -> EngineError + 'a {
-    move |source| EngineError::Engine { what, name: name.to_owned(), source: Box::new(source) }
-}
-
-fn status_code(error: &DockerError) -> Option<u16> {
-    match error {
-        DockerError::DockerResponseServerError { status_code, .. } => Some(*status_code),
-        _ => None,
-    }
-}
-
-fn is_answer(error: &DockerError) -> bool {
-    status_code(error).is_some()
-}
-
-fn is_absent(error: &DockerError) -> bool {
-    status_code(error) == Some(404)
-}
-
-/// A removal that the engine puts off; what is gone already is fine.
-fn refused(result: Result<(), DockerError>) -> Result<Option<DockerError>, DockerError> {
-    match result {
-        Err(error) if status_code(&error) == Some(409) => Ok(Some(error)),
-        other => absent_is_fine(other).map(|()| None),
-    }
-}
-
-fn absent_is_fine(result: Result<(), DockerError>) -> Result<(), DockerError> {
-    match result {
-        Err(error) if matches!(status_code(&error), Some(404 | 304)) => Ok(()),
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn times_of_docker_and_podman_are_read() {
-        for text in ["2026-11-23T04:20:00.123456789Z", "2026-11-23T05:20:00.123+01:00", "2026-11-22T22:50:00-05:30"] {
-            assert_eq!(unix_time(text).map(|time| time.as_secs()), Some(1_795_407_600), "{text}");
-        }
-        assert!(unix_time("2026-11-23T04:20:00.123456789Z") < unix_time("2026-11-23T04:20:00.2Z"));
-        assert_eq!(unix_time("0001-01-01T00:00:00Z"), None);
-        assert_eq!(unix_time("yesterday"), None);
-    }
-
-    #[tokio::test]
-    async fn a_tar_that_tries_to_get_out_or_hide_is_refused() {
-        async fn check(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>), expect: &str) {
-            let root = tempfile::tempdir().unwrap();
-            let target = root.path().join("out");
-            let mut builder = tar::Builder::new(Vec::new());
-            fill(&mut builder);
-            let bytes = builder.into_inner().unwrap();
-            let (sender, receiver) = mpsc::channel(1);
-            let goal = target.clone();
-            let unpacking = tokio::task::spawn_blocking(move || unpack(receiver, &goal, 1_000));
-            for chunk in bytes.chunks(700).chain([&[][..]]) {
-                if sender.send(Ok(Bytes::copy_from_slice(chunk))).await.is_err() {
-                    break;
-                }
-            }
-            let error = unpacking.await.unwrap().unwrap_err().to_string();
-            assert!(error.contains(expect), "{error}");
-            assert!(!target.exists());
-        }
-        fn entry(kind: tar::EntryType, name: &[u8], size: u64) -> tar::Header {
-            let mut header = tar::Header::new_gnu();
-            header.as_mut_bytes()[..name.len()].copy_from_slice(name);
-            header.set_entry_type(kind);
-            header.set_size(size);
-            header.set_cksum();
-            header
-        }
-        use tar::EntryType as Kind;
-        check(|tar| tar.append(&entry(Kind::Symlink, b"./a", 0), &[][..]).unwrap(), "symbolic link").await;
-        check(|tar| tar.append(&entry(Kind::Link, b"./a", 0), &[][..]).unwrap(), "hard link").await;
-        check(|tar| tar.append(&entry(Kind::Block, b"./a", 0), &[][..]).unwrap(), "device").await;
-        check(|tar| tar.append(&entry(Kind::Regular, b"../a", 1), &b"x"[..]).unwrap(), "'../a'").await;
-        check(|tar| tar.append(&entry(Kind::Regular, b"/etc/x", 1), &b"x"[..]).unwrap(), "/etc/x").await;
-        check(|tar| tar.append(&entry(Kind::Regular, b"a", 1_001), &[0; 1_001][..]).unwrap(), "1000 bytes").await;
-        check(|tar| tar.append(&entry(Kind::Regular, b"\xff", 1), &b"x"[..]).unwrap(), "UTF-8").await;
-    }
-
-    #[tokio::test]
-    async fn a_tar_that_is_cut_off_leaves_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let target = root.path().join("out");
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(1);
-        builder.append_data(&mut header, "a", &b"x"[..]).unwrap();
-        let bytes = builder.into_inner().unwrap();
-        let (sender, receiver) = mpsc::channel(1);
-        let goal = target.clone();
-        let unpacking = tokio::task::spawn_blocking(move || unpack(receiver, &goal, 1_000));
-        // The whole entry, but neither the tar's end nor the stream's.
-        sender.send(Ok(Bytes::copy_from_slice(&bytes[..1_024]))).await.unwrap();
-        drop(sender);
-        assert!(unpacking.await.unwrap().is_err());
-        assert!(!target.exists());
     }
 }

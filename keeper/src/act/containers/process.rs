@@ -106,6 +106,12 @@ impl ProcessEngine {
         }
         let folder = self.folder.join(&name);
         self.prepare(order, &folder).await?;
+        // The worker's own folder is another one.
+        let in_dir = std::path::absolute(&order.in_dir).map_err(|source| EngineError::Io {
+            what: "find",
+            path: order.in_dir.clone(),
+            source,
+        })?;
 
         let stderr_path = folder.join("stderr");
         let stderr = File::options().create(true).append(true).open(&stderr_path);
@@ -115,7 +121,7 @@ impl ProcessEngine {
         // The child is not killed on drop: it must outlive the keeper. Tokio reaps it if the keeper lives.
         let mut child = tokio::process::Command::new("/bin/sh")
             .args(["-c", SCRIPT, "openclaw-worker"])
-            .args([&folder, &self.worker, &order.in_dir])
+            .args([&folder, &self.worker, &in_dir])
             .arg((u64::from(limits.memory_mib) * 1_024).to_string())
             .arg((limits.disk_bytes() / 512).to_string())
             .arg((seconds as f64 * limits.cpus).ceil().to_string())

@@ -79,7 +79,7 @@ impl Upload {
             received: offset,
             hasher,
             file: tokio::fs::File::from_std(file),
-            slot: slot,
+            slot,
         })
     }
 

@@ -103,9 +103,11 @@ pub(super) fn holder(order: &WorkOrder, owner: &Owner, name: &str, image: String
 pub(super) fn worker(order: &WorkOrder, owner: &Owner, name: &str, image: String) -> ContainerCreateBody {
     let limits = &order.limits;
     let mut host = sealed_host(i64::from(limits.memory_mib) << 20, (limits.cpus * 1e9) as i64, limits.pids.into());
+    // Docker takes no relative path; one that cannot be made absolute is refused by it with the path in its words.
+    let in_dir = std::path::absolute(&order.in_dir).unwrap_or_else(|_| order.in_dir.clone());
     let input = Mount {
         target: Some("/in".into()),
-        source: Some(order.in_dir.to_string_lossy().into_owned()),
+        source: Some(in_dir.to_string_lossy().into_owned()),
         typ: Some(MountType::BIND),
         read_only: Some(true),
         bind_options: Some(MountBindOptions { non_recursive: Some(true), ..Default::default() }),

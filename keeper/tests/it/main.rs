@@ -1,0 +1,10 @@
+//! The keeper as its users meet it: the real programs, on a real chain.
+
+#[path = "../../src/demo/actors.rs"]
+#[allow(dead_code, reason = "the demo uses all of it")]
+mod actors;
+#[path = "../../src/demo/stage.rs"]
+#[allow(dead_code, reason = "the demo uses all of it")]
+mod stage;
+
+mod bad_input;
