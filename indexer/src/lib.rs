@@ -1,13 +1,13 @@
 //! Mirrors the market from the chain's events into RocksDB and answers questions about it.
 //!
-//! Data runs one way: [`follow`] proves blocks, [`project`] folds their events into rows, [`store`] keeps them,
+//! Data runs one way: `follow` proves blocks, `project` folds their events into rows, `store` keeps them,
 //! [`api`] and [`Snapshot`] read them.
 //!
 //! | part | does |
 //! |---|---|
-//! | [`follow`] | chain → added and removed blocks; fail-over between endpoints |
-//! | [`project`] | pure: events → row changes and their inverse |
-//! | [`store`] | one RocksDB, one atomic batch a block, undo log; its keys are listed in `store/schema.rs` |
+//! | `follow` | chain → added and removed blocks; fail-over between endpoints |
+//! | `project` | pure: events → row changes and their inverse |
+//! | `store` | one RocksDB, one atomic batch a block, undo log; its keys are listed in `store/schema.rs` |
 //! | [`api`] | read-only HTTP: JSON, OpenAPI, problem documents |
 //! | [`verify`] | compares every row with the chain by calls |
 //! | [`config`] | the file and the flags of the program `indexer` |

@@ -1,6 +1,9 @@
 //! The program `indexer`: mirrors one market and serves its query API.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use eyre::WrapErr;
@@ -35,7 +38,11 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let logs = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(logs).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(logs)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
     let result = match Cli::parse().command {
         Command::Run(options) => run(options).await,
         Command::Verify(options) => verify(options).await,

@@ -3,10 +3,10 @@
 //! Every answer is one snapshot and names its block. Lists have filters, cursors that stay valid while rows come and
 //! go, and limits. Errors are problem documents (RFC 9457). The description of it all is served at `/openapi.json`.
 //!
-//! - [`problem`]: errors.
-//! - [`wire`]: what is sent; nothing inside the program depends on it.
-//! - [`query`]: what is asked, checked.
-//! - [`routes`], [`lists`]: the answers.
+//! - `problem`: errors.
+//! - `wire`: what is sent; nothing inside the program depends on it.
+//! - `query`: what is asked, checked.
+//! - `routes`, `lists`: the answers.
 
 mod lists;
 pub mod problem;

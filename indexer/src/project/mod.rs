@@ -2,10 +2,10 @@
 //!
 //! Nothing here asks the chain or the clock: the rows after a block depend on the rows before it and its logs alone.
 //!
-//! - [`demand`]: bids and what becomes of them.
-//! - [`supply`]: classes, templates, configuration, providers, offers.
-//! - [`wallets`]: wallets, session keys, reservations.
-//! - [`money`]: credits and what the market holds.
+//! - `demand`: bids and what becomes of them.
+//! - `supply`: classes, templates, configuration, providers, offers.
+//! - `wallets`: wallets, session keys, reservations.
+//! - `money`: credits and what the market holds.
 //!
 //! A wallet's first events come before the factory names it, in the same transaction; so the wallets of a block are
 //! learned first and its logs folded after. Logs of emitters that are neither market, factory nor known wallet are

@@ -191,7 +191,7 @@ impl<T: Field> Field for Option<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, unreachable_pub)]
     use super::*;
 
     row! {

@@ -1,11 +1,11 @@
 //! One RocksDB: rows, secondary indexes, undo records, headers and the cursor, written one atomic batch a block.
 //!
-//! - [`schema`]: every key and value.
-//! - [`rows`]: the rows.
-//! - [`codec`]: rows to bytes.
-//! - [`batch`]: the changes of a block and their inverse.
-//! - [`snapshot`]: reading, always as of one block.
-//! - [`dump`]: every row in one order.
+//! - `schema`: every key and value.
+//! - `rows`: the rows.
+//! - `codec`: rows to bytes.
+//! - `batch`: the changes of a block and their inverse.
+//! - `snapshot`: reading, always as of one block.
+//! - `dump`: every row in one order.
 //!
 //! No merge operators (a counter is a row, so that it can be undone) and no prefix extractor (it changes what a seek
 //! means): iterators are bounded instead.
