@@ -325,7 +325,7 @@ async fn provider_side(
 fn access(index: Index) -> Access {
     Arc::new(move |rental: AgreementId| {
         let row = index.snapshot().ok()?.agreement(rental).ok()??;
-        Some(access_of(&row)?)
+        access_of(&row)
     })
 }
 

@@ -99,6 +99,7 @@ async fn signatures_equal_the_contracts() {
     let signature: Bytes = get(&all, "start_signature");
     assert_eq!(recover(&digest, &signature), Some(key.address()));
     assert_eq!(recover(&B256::ZERO, &signature[..64]), None);
-    let signed = sign_forward(request(&all["request"]), &key, get(&all, "chain_id"), get(&all, "forwarder")).await.unwrap();
+    let signed =
+        sign_forward(request(&all["request"]), &key, get(&all, "chain_id"), get(&all, "forwarder")).await.unwrap();
     assert_eq!(signed.signature, get::<Bytes>(&all, "request_signature"));
 }

@@ -1,5 +1,7 @@
 //! What Rust and Solidity must agree on, read from the fixtures that the Foundry tests made and check.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod digests;
 mod prices;
 

@@ -95,7 +95,7 @@ impl Workshop {
             image: self.image,
             in_dir: self.work_dir.join(format!("{}-in", row.id)),
             out_dir: self.work_dir.join(format!("{}-out", row.id)),
-            limits: self.limits.clone(),
+            limits: self.limits,
             deadline_unix_s,
         };
         let store = self.store.clone();

@@ -50,7 +50,8 @@ fn is_live(status: Status) -> bool {
 pub(crate) async fn await_offers(stage: &Stage) -> eyre::Result<()> {
     let since = std::time::Instant::now();
     loop {
-        let listed = events(stage).await?.into_iter().filter(|event| matches!(event, MarketEvent::OfferPosted(_))).count();
+        let listed =
+            events(stage).await?.into_iter().filter(|event| matches!(event, MarketEvent::OfferPosted(_))).count();
         if listed >= stage.providers.len() {
             return Ok(());
         }
@@ -155,7 +156,7 @@ async fn index_equals_chain(stage: &Stage) -> eyre::Result<bool> {
             poll_interval: Duration::from_millis(250),
         })?;
         let report = index.verify().await?;
-        if report.mismatches.is_empty() {
+        if report.is_equal() {
             return Ok(report.checked > 0);
         }
         anstream::eprintln!("index differs from the chain: {:?}", report.mismatches);

@@ -69,7 +69,7 @@ fn piece(number: usize, input: &Path, results: &Path) -> eyre::Result<Piece> {
         class: None,
         max_price_per_hour: None,
         // Every other piece is pressing, so that both providers' classes are in demand.
-        priority: if number % 2 == 0 { Priority::Normal } else { Priority::High },
+        priority: if number.is_multiple_of(2) { Priority::Normal } else { Priority::High },
         max_duration_s: MAX_DURATION_S,
         out_dir: std::path::absolute(results)?,
     };

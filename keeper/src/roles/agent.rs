@@ -109,10 +109,8 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
                 wishes.push(act(Intent::Advance { rental }, "the challenge window is over"));
             }
         }
-        Status::Disputed => {
-            if row.dispute.as_ref().is_some_and(|dispute| due(dispute.timeout_s + COURTESY_S)) {
-                wishes.push(act(Intent::Advance { rental }, "the arbiter was silent"));
-            }
+        Status::Disputed if row.dispute.as_ref().is_some_and(|dispute| due(dispute.timeout_s + COURTESY_S)) => {
+            wishes.push(act(Intent::Advance { rental }, "the arbiter was silent"));
         }
         _ => {}
     }
