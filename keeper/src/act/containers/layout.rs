@@ -15,7 +15,7 @@ use contracts::ids::AgreementId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::spec::{Manifest, RentalSpec, sha256};
+use crate::spec::{Manifest, RentalSpec, TaskSpec, sha256};
 
 /// Most files and folders taken from one `/out`.
 pub const MAX_OUTPUT_ENTRIES: usize = 4_096;
@@ -80,7 +80,7 @@ pub struct Outputs {
 }
 
 /// Fills `in_dir` for a worker: `task.json` and `blobs/<sha256>`, readable by any user. `blob` says where the bytes
-/// of a hash are. A complete folder of an earlier call is kept, as a running worker may have it mounted.
+/// of a hash are. A complete folder of an earlier call for the same spec is kept, as a running worker may have it mounted.
 ///
 /// # Errors
 /// [`LayoutError::Io`] naming the file.
@@ -91,32 +91,21 @@ pub fn write_inputs(
     spec: &RentalSpec,
     blob: impl Fn(&B256) -> PathBuf,
 ) -> Result<(), LayoutError> {
+    let tasks: Vec<_> = spec.tasks.iter().map(|task| task_document(rental, spec_hash, task)).collect();
+    let same_task = fs::read_to_string(in_dir.join("task.json")).is_ok_and(|found| tasks.contains(&found));
     let complete = spec.inputs().all(|input| {
         fs::metadata(in_dir.join("blobs").join(hex::encode(input.sha256))).is_ok_and(|found| found.len() == input.bytes)
     });
-    if complete && in_dir.join("task.json").is_file() {
+    if same_task && complete {
         return Ok(());
     }
     let temporary = beside(in_dir, "filling");
     clear(&temporary)?;
     let blobs = temporary.join("blobs");
     fs::create_dir_all(&blobs).map_err(at(&blobs))?;
-    for task in &spec.tasks {
-        let inputs = task
-            .inputs
-            .iter()
-            .map(|input| json!({ "name": input.name, "sha256": hex::encode(input.sha256), "bytes": input.bytes }));
-        let document = json!({
-            "version": 1,
-            "rental": rental,
-            "task_id": task.task_id,
-            "task_type": task.task_type,
-            "spec_sha256": hex::encode(spec_hash),
-            "inputs": inputs.collect::<Vec<_>>(),
-            "parameters": task.parameters,
-        });
+    for document in tasks {
         let path = temporary.join("task.json");
-        fs::write(&path, document.to_string()).map_err(at(&path))?;
+        fs::write(&path, document).map_err(at(&path))?;
         set_mode(&path, 0o644)?;
     }
     for input in spec.inputs() {
@@ -290,6 +279,24 @@ impl Intake {
     }
 }
 
+/// What the worker reads as `task.json`; hashes are plain hexadecimal digits, as in file names.
+fn task_document(rental: AgreementId, spec_hash: B256, task: &TaskSpec) -> String {
+    let inputs = task
+        .inputs
+        .iter()
+        .map(|input| json!({ "name": input.name, "sha256": hex::encode(input.sha256), "bytes": input.bytes }));
+    json!({
+        "version": 1,
+        "rental": rental,
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "spec_sha256": hex::encode(spec_hash),
+        "inputs": inputs.collect::<Vec<_>>(),
+        "parameters": task.parameters,
+    })
+    .to_string()
+}
+
 /// Replaces `target` by `temporary`. A crash in between leaves `target` absent, never half full.
 fn swap_in(temporary: &Path, target: &Path) -> Result<(), LayoutError> {
     let old = beside(target, "old");
@@ -331,7 +338,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> LayoutError + '_ {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::spec::OutputRef;
+    use crate::spec::{InputRef, OutputRef, TaskType};
 
     #[test]
     fn only_paths_that_stay_inside_are_safe() {
@@ -375,6 +382,32 @@ mod tests {
             assert_eq!(fs::read(target.join("d/a")).unwrap(), content);
         }
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn inputs_are_filled_once_for_a_spec_and_anew_for_another() {
+        let root = tempfile::tempdir().unwrap();
+        let (in_dir, blob) = (root.path().join("in"), root.path().join("blob"));
+        fs::write(&blob, "abc").unwrap();
+        let input = InputRef { name: "a".into(), sha256: sha256(b"abc"), bytes: 3 };
+        let task = TaskSpec {
+            task_id: "t0".into(),
+            task_type: TaskType::DataAnalysis,
+            inputs: vec![input.clone(), input],
+            parameters: Default::default(),
+        };
+        let spec = RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![task] };
+        let fill = |hash| write_inputs(&in_dir, AgreementId::default(), hash, &spec, |_| blob.clone()).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&in_dir).unwrap());
+        fill(B256::ZERO);
+        assert_eq!(fs::read(in_dir.join("blobs").join(hex::encode(sha256(b"abc")))).unwrap(), b"abc");
+        let first = inode();
+        fill(B256::ZERO);
+        assert_eq!(inode(), first, "a running worker keeps its folder");
+        fs::write(in_dir.join("stale"), "x").unwrap();
+        fill(B256::repeat_byte(1));
+        assert!(!in_dir.join("stale").exists());
+        assert!(fs::read_to_string(in_dir.join("task.json")).unwrap().contains(&"01".repeat(32)));
     }
 
     #[test]
