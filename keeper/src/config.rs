@@ -169,7 +169,7 @@ fn default_max_duration() -> Duration {
 }
 
 fn default_disk_mib() -> u32 {
-    256
+    128
 }
 
 /// An amount of AIT written as people do: `"0.01"`.
@@ -260,8 +260,9 @@ impl Config {
         if provider.memory_mib < 32 {
             return Err(format!("provider.memory_mib = {}; a worker needs at least 32", provider.memory_mib));
         }
-        if provider.disk_mib == 0 {
-            return Err("provider.disk_mib = 0; results need some room".into());
+        // What a worker writes to its output folder counts against its memory.
+        if !(1..=provider.memory_mib / 2).contains(&provider.disk_mib) {
+            return Err(format!("provider.disk_mib = {}; use 1 to half of memory_mib", provider.disk_mib));
         }
         let longest_s = provider.max_duration.as_secs();
         if !(600..=86_400).contains(&longest_s) {

@@ -35,7 +35,6 @@ use crate::{
     keeper::{AgentSide, GRACE_S, Keeper, ProviderSide},
     keys,
     preflight::Preflight,
-    roles::provider::Delivery,
     socket,
 };
 
@@ -296,8 +295,7 @@ async fn provider_side(
     let mut results = std::collections::HashMap::new();
     for rental in store.rentals().await {
         if let Some(files) = store.rental(rental).await {
-            let complete = files.spec.is_some() && files.missing.is_empty();
-            deliveries.insert(rental, Delivery { complete, countersignature: files.countersignature });
+            deliveries.insert(rental, files.into());
         }
         results.extend(hands.journal.result(rental)?.map(|result| (rental, result)));
     }

@@ -182,7 +182,7 @@ impl Keeper {
     async fn handle(&mut self, event: Event) -> Result<(), KeeperError> {
         match event {
             Event::Look => {}
-            Event::Blob(arrived) => self.arrived(arrived),
+            Event::Blob(arrived) => self.arrived(arrived).await,
             Event::Acted(outcome) => self.acted(outcome)?,
             Event::Call(call) => self.answer(call)?,
         }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::containers::{AttemptId, ContainerState, Engine, Limits, WorkOrder, layout};
 use crate::{
-    blobs::{Client, ClientAuth, ResultDocument, Store},
+    blobs::{Client, ClientAuth, ClientError, ResultDocument, Store},
     clock::now_s,
     intake,
     job::Job,
@@ -46,6 +46,19 @@ pub enum ErrandError {
 
 fn retry(error: impl std::fmt::Display) -> ErrandError {
     ErrandError::Retry(error.to_string())
+}
+
+/// Bytes that contradict what the provider signed are a reason to dispute; everything else may pass.
+fn served(error: ClientError) -> ErrandError {
+    match error {
+        ClientError::Content { .. } => ErrandError::Refuted(error.to_string()),
+        other => retry(other),
+    }
+}
+
+/// Copying and hashing files must not hold up the loop's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrandError> {
+    tokio::task::spawn_blocking(work).await.map_err(retry)
 }
 
 /// What a provider needs to run workers.
@@ -81,7 +94,8 @@ impl Workshop {
         }
         let started = row.started.as_ref().ok_or_else(|| retry("the rental has not started"))?;
         let files = self.store.rental(row.id).await.ok_or_else(|| retry("nothing was delivered for this rental"))?;
-        let spec = files.spec.ok_or_else(|| retry("the spec has not arrived"))?;
+        let spec = files.spec.filter(|_| files.spec_hash == row.spec_hash);
+        let spec = spec.ok_or_else(|| retry("the spec of this rental has not arrived"))?;
         let task_id = spec.tasks.first().map(|task| task.task_id.clone()).unwrap_or_default();
         let deadline_unix_s = started.end_time_s.saturating_sub(SUBMIT_MARGIN_S).max(started.time_s + 1);
         // An attempt that went wrong is taken away before the next one starts.
@@ -98,8 +112,9 @@ impl Workshop {
             limits: self.limits,
             deadline_unix_s,
         };
-        let store = self.store.clone();
-        layout::write_inputs(&order.in_dir, row.id, row.spec_hash, &spec, |hash| store.blob_path(hash))
+        let (store, in_dir, rental, spec_hash) = (self.store.clone(), order.in_dir.clone(), row.id, row.spec_hash);
+        blocking(move || layout::write_inputs(&in_dir, rental, spec_hash, &spec, |hash| store.blob_path(hash)))
+            .await?
             .map_err(retry)?;
         let began = self.engine.start(&order).await.map_err(retry)?;
         info!(rental = %row.id, container = %began.name, adopted = began.adopted, "worker runs");
@@ -144,7 +159,8 @@ impl Workshop {
         seconds: u64,
     ) -> Result<WorkResult, ErrandError> {
         let disk_bytes = u64::from(order.limits.disk_mib) << 20;
-        let (manifest, manifest_bytes) = match layout::read_outputs(&order.out_dir, disk_bytes) {
+        let out_dir = order.out_dir.clone();
+        let (manifest, manifest_bytes) = match blocking(move || layout::read_outputs(&out_dir, disk_bytes)).await? {
             Ok(outputs) => (outputs.manifest, outputs.manifest_bytes),
             // A worker that was killed, or broke, leaves no manifest: its result is an empty one and its exit code.
             Err(error) => {
@@ -256,10 +272,10 @@ impl Courier {
     ) -> Result<Brought, ErrandError> {
         let submitted = row.submitted.as_ref().ok_or_else(|| retry("no result was submitted"))?;
         let client = self.connect(endpoint).await?;
-        let document = client.result(row.id, row.spec_hash).await.map_err(retry)?;
+        let document = client.result(row.id, row.spec_hash).await.map_err(served)?;
         let manifest = check(&document, row, submitted.result_hash, submitted.receipt_root, signers)?;
         let folder = job.out_dir.clone();
-        let paths = client.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await.map_err(retry)?;
+        let paths = client.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await.map_err(served)?;
         let files = manifest
             .files
             .iter()

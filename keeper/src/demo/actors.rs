@@ -97,7 +97,11 @@ impl Actor {
 }
 
 fn spawn(config: &Path, log: &Path) -> eyre::Result<Child> {
-    let program = std::env::current_exe()?.with_file_name("keeper");
+    // Beside this program, or one folder up from a test's.
+    let own = std::env::current_exe()?;
+    let program = own.ancestors().skip(1).take(2).map(|folder| folder.join("keeper")).find(|path| path.is_file());
+    let program =
+        program.ok_or_else(|| eyre::eyre!("there is no keeper beside {}; build the workspace", own.display()))?;
     let log = File::options().create(true).append(true).open(log)?;
     Command::new(&program)
         .args(["run", "--config"])

@@ -156,19 +156,17 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes in what came over the data plane.
-    pub(super) fn arrived(&mut self, event: BlobEvent) {
+    /// Takes in what came over the data plane: the store has all of it.
+    pub(super) async fn arrived(&mut self, event: BlobEvent) {
+        let (rental, what) = match event {
+            BlobEvent::SpecReady { rental } => (rental, "the spec is here"),
+            BlobEvent::InputsComplete { rental } => (rental, "all inputs are here"),
+            BlobEvent::Countersigned { rental, .. } => (rental, "the start is countersigned"),
+        };
         let Some(own) = &mut self.provider else { return };
-        match event {
-            BlobEvent::SpecReady { .. } => {}
-            BlobEvent::InputsComplete { rental } => {
-                info!(%rental, "all inputs are here");
-                own.deliveries.entry(rental).or_default().complete = true;
-            }
-            BlobEvent::Countersigned { rental, signature } => {
-                info!(%rental, "start countersigned");
-                own.deliveries.entry(rental).or_default().countersignature = Some(signature);
-            }
+        info!(%rental, "{what}");
+        if let Some(files) = own.workshop.store.rental(rental).await {
+            own.deliveries.insert(rental, files.into());
         }
     }
 

@@ -13,7 +13,7 @@ use contracts::{
 use indexer::rows::{AgreementRow, OfferRow, Status};
 
 use super::{Wish, act};
-use crate::{event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView};
+use crate::{blobs::RentalFiles, event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView};
 
 /// Offers are listed for so long and listed again when less than a tenth is left, seconds.
 const OFFER_LIFETIME_S: u64 = 30 * 86_400;
@@ -21,10 +21,19 @@ const OFFER_LIFETIME_S: u64 = 30 * 86_400;
 /// What has arrived for a rental over the data plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
+    /// The spec it belongs to; after a reorganisation the rental's may be another.
+    pub spec_hash: B256,
     /// Spec and all inputs are here.
     pub complete: bool,
     /// The agent's countersignature, once here.
     pub countersignature: Option<Bytes>,
+}
+
+impl From<RentalFiles> for Delivery {
+    fn from(files: RentalFiles) -> Self {
+        let complete = files.spec.is_some() && files.missing.is_empty();
+        Self { spec_hash: files.spec_hash, complete, countersignature: files.countersignature }
+    }
 }
 
 /// What the role looks at besides the market.
@@ -92,7 +101,7 @@ fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
             if due(deadline_s + 1) {
                 return Some(act(Intent::Advance { rental }, "the start deadline is over"));
             }
-            let delivery = desk.deliveries.get(&rental)?;
+            let delivery = desk.deliveries.get(&rental).filter(|delivery| delivery.spec_hash == row.spec_hash)?;
             let countersignature = delivery.countersignature.clone().filter(|_| delivery.complete)?;
             Some(act(
                 Intent::Start { rental, image: desk.image, countersignature },

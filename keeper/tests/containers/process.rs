@@ -15,7 +15,9 @@ async fn a_number_that_now_belongs_to_somebody_else_is_left_alone() {
     let pid_file = state_dir.join(&name).join("pid");
     let ours = fs::read_to_string(&pid_file).unwrap();
 
-    // After a reboot the number in the file may be anybody's: here, a stranger's.
+    // After a reboot the number in the file may be anybody's: here, a stranger's. Start times are told in ticks of 10 ms, and
+    // two processes of the same tick differ by their number alone.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
     let our_pid = ours.split(' ').next().unwrap();
     fs::write(&pid_file, ours.replacen(our_pid, &stranger.id().to_string(), 1)).unwrap();

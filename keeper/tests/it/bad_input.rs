@@ -90,7 +90,8 @@ async fn with_a_chain() {
     run_refused(&variant(&config, "no-rpc", &stage.rpc, "http://127.0.0.1:1"), &["http://127.0.0.1:1"]);
     run_refused(&variant(&config, "chain", "chain_id = 31337", "chain_id = 1"), &["chain", "31337", "1"]);
     let nobody = "0x00000000000000000000000000000000000000aa";
-    run_refused(&variant(&config, "market", &at.market.to_string(), nobody), &["market", "code"]);
+    let nobody_shown = "0x00000000000000000000000000000000000000AA";
+    run_refused(&variant(&config, "market", &at.market.to_string(), nobody), &["market", "no contract", nobody_shown]);
     run_refused(&variant(&config, "wallet", &stage.wallet.to_string(), nobody), &["agent.wallet", "no code"]);
     run_refused(&variant(&config, "forwarder", &at.forwarder.to_string(), nobody), &["chain.forwarder", "no code"]);
     run_refused(&variant(&config, "unset", "env:", "env:NOT_"), &["NOT_", "session.json"]);
