@@ -62,8 +62,15 @@ enum Command {
         #[arg(long, default_value = "KEEPER_PASSWORD")]
         password_env: String,
     },
+    /// Show what the keeper works with.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
     /// Show the market's clocks and margins of a preset, as JSON.
-    Config {
+    Show {
         /// demo or l2.
         #[arg(long, default_value = "l2")]
         preset: contracts::params::Preset,
@@ -161,7 +168,7 @@ fn run(cli: Cli) -> eyre::Result<ExitCode> {
             anstream::println!("{}", key.address());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Config { preset } => {
+        Command::Config(ConfigCommand::Show { preset }) => {
             anstream::println!("{}", serde_json::to_string_pretty(&preset.params())?);
             Ok(ExitCode::SUCCESS)
         }

@@ -15,6 +15,8 @@ use indexer::{
 
 /// Newest agreements of a wallet or provider that are looked at.
 const AGREEMENTS_SEEN: usize = 2_000;
+/// Live agreements of a wallet: far above the jobs a keeper takes at once.
+const LIVE_SEEN: usize = 10_000;
 /// Open offers looked at per class.
 const OFFERS_SEEN: usize = 1_000;
 /// Recent matches that make a price history.
@@ -105,7 +107,10 @@ impl MarketView {
 
 impl AgentView {
     fn read(snapshot: &Snapshot<'_>, wallet: Address, key: Address) -> Result<Self, IndexError> {
-        let agreements = snapshot.agreements_by_wallet(wallet, false, AGREEMENTS_SEEN)?;
+        // What is live must be seen however much came after it: a bid that is overlooked would be placed again.
+        let mut agreements = snapshot.agreements_by_wallet(wallet, true, LIVE_SEEN)?;
+        let recent = snapshot.agreements_by_wallet(wallet, false, AGREEMENTS_SEEN)?;
+        agreements.extend(recent.into_iter().filter(|row| !row.is_live()));
         let mut endpoints = HashMap::new();
         for provider in agreements
             .iter()

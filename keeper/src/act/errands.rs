@@ -90,6 +90,11 @@ impl Workshop {
     pub async fn work(&self, row: &AgreementRow, attempt: u32) -> Result<WorkResult, ErrandError> {
         let made = self.journal.result(row.id).map_err(retry)?;
         if let Some(result) = made.filter(|made| made.receipt.spec_hash == row.spec_hash) {
+            // A crash after the result was kept may have left what it was made with.
+            for earlier in 1..=attempt {
+                self.engine.remove(self.attempt(row.id, earlier)).await.map_err(retry)?;
+            }
+            self.clear(row.id);
             return Ok(result);
         }
         let started = row.started.as_ref().ok_or_else(|| retry("the rental has not started"))?;
@@ -107,8 +112,8 @@ impl Workshop {
             rental: row.id,
             attempt,
             image: self.image,
-            in_dir: self.work_dir.join(format!("{}-in", row.id)),
-            out_dir: self.work_dir.join(format!("{}-out", row.id)),
+            in_dir: self.folder(row.id, "in"),
+            out_dir: self.folder(row.id, "out"),
             limits: self.limits,
             deadline_unix_s,
         };
@@ -122,7 +127,7 @@ impl Workshop {
         self.engine.collect(&order).await.map_err(retry)?;
         let result = self.keep(row, &task_id, &order, code, seconds).await?;
         self.engine.remove(order.id()).await.map_err(retry)?;
-        self.clear(&order);
+        self.clear(row.id);
         Ok(result)
     }
 
@@ -199,9 +204,13 @@ impl Workshop {
         Ok(result)
     }
 
-    fn clear(&self, order: &WorkOrder) {
-        for dir in [&order.in_dir, &order.out_dir] {
-            if let Err(error) = std::fs::remove_dir_all(dir)
+    fn folder(&self, rental: AgreementId, side: &str) -> PathBuf {
+        self.work_dir.join(format!("{rental}-{side}"))
+    }
+
+    fn clear(&self, rental: AgreementId) {
+        for dir in [self.folder(rental, "in"), self.folder(rental, "out")] {
+            if let Err(error) = std::fs::remove_dir_all(&dir)
                 && error.kind() != std::io::ErrorKind::NotFound
             {
                 warn!(dir = %dir.display(), %error, "a work folder stays behind");

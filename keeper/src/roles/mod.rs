@@ -2,6 +2,8 @@
 //! wishes, level-triggered: what is still wanted is wished again, and the ledger keeps it from being done twice.
 
 pub mod agent;
+#[cfg(test)]
+mod fixtures;
 pub mod provider;
 
 use crate::{

@@ -204,3 +204,6 @@ fn book_mask(desk: &Desk<'_>) -> u8 {
         .filter(|book| longest_s(book.bucket) <= desk.max_duration_s && (desk.preemptible || !book.preemptible))
         .fold(0, |mask, book| mask | 1 << book.bits())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! What the agent wants in every state, by the keys of its intents.
+#![allow(clippy::unwrap_used)]
+
+use alloy::primitives::{Address, B256, U256};
+use contracts::params::Preset;
+use indexer::rows::{KeyRow, WalletRow};
+
+use super::{
+    super::fixtures::{NOW_S, row},
+    *,
+};
+use crate::{
+    job::JobId,
+    journal::{Record, State},
+    spec::RentalSpec,
+};
+
+fn job() -> Job {
+    Job {
+        id: JobId(1),
+        spec: RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![] },
+        spec_hash: B256::repeat_byte(1),
+        class: Some(HardwareClass::CpuOnly),
+        max_price_per_hour: None,
+        priority: Priority::Normal,
+        max_duration_s: 60,
+        created_s: NOW_S,
+        deadline_s: NOW_S + 1_800,
+        out_dir: "/tmp".into(),
+        state: JobState::Active,
+    }
+}
+
+fn view() -> AgentView {
+    let limit = Amount(10u128.pow(18));
+    let book = BookView {
+        base_price: price::base_from_reference(HardwareClass::CpuOnly.reference_per_hour()).unwrap(),
+        free_floor: Some(80),
+        floor: Some(80),
+        ..Default::default()
+    };
+    AgentView {
+        wallet: Some(WalletRow {
+            owner: Address::ZERO,
+            pending_owner: None,
+            created_block: 1,
+            created_time_s: 1,
+            paused: false,
+            epoch: 0,
+            daily: limit,
+            per_bid: limit,
+            lifetime: limit,
+            reserved: Amount::ZERO,
+            spent: Amount::ZERO,
+            withdrawn: Amount::ZERO,
+            bids: 0,
+        }),
+        key: Some(KeyRow {
+            parent: None,
+            expiry_s: u64::MAX,
+            per_bid: limit,
+            daily: limit,
+            lifetime: limit,
+            max_ticks: U256::MAX,
+            class_mask: 62,
+            permissions: 7,
+            provider_list: false,
+            epoch: 0,
+            revoked: false,
+            reserved: Amount::ZERO,
+            spent: Amount::ZERO,
+            authorized_block: 1,
+        }),
+        agreements: vec![],
+        books: [((1, 0), book)].into(),
+        endpoints: [(Address::repeat_byte(9), "http://provider".to_owned())].into(),
+    }
+}
+
+/// What the role wants at `after_s` seconds, by the intents' keys and the jobs' ends.
+fn check(view: &AgentView, jobs: &[Job], ledger: &Ledger, after_s: u64, expect: &[&str]) {
+    let strategy = StrategyConfig::default();
+    let params = Preset::Demo.params();
+    let desk = Desk { jobs, ledger, strategy: &strategy, params, chain_s: NOW_S + after_s, paused: false };
+    let seen: Vec<_> = wishes(view, &desk)
+        .into_iter()
+        .filter_map(|wish| match wish {
+            Wish::Do { intent, .. } => Some(intent.key()),
+            Wish::End { state: JobState::Failed { reason }, .. } => Some(format!("failed: {reason}")),
+            Wish::End { .. } => Some("ended".into()),
+            Wish::Say { .. } => None,
+        })
+        .collect();
+    assert_eq!(seen.len(), expect.len(), "{seen:?}");
+    for (seen, expect) in seen.iter().zip(expect) {
+        assert!(seen.starts_with(expect), "{seen} is not {expect}");
+    }
+}
+
+#[test]
+fn a_job_without_an_agreement_is_bid_for_once() {
+    let ledger = Ledger::default();
+    check(&view(), &[job()], &ledger, 0, &["bid/job-1/0"]);
+    let second = Job { id: JobId(2), spec_hash: B256::repeat_byte(2), ..job() };
+    check(&view(), &[job(), second], &ledger, 0, &["bid/job-1/0"]);
+}
+
+#[test]
+fn every_state_of_an_agreement_has_its_next_step() {
+    let ledger = Ledger::default();
+    for (status, after_s, expect) in [
+        (Status::Open, 0, &[][..]),
+        (Status::Open, 60, &["advance/"]),
+        (Status::Confirmed, 0, &["deliver/"]),
+        (Status::Confirmed, 33, &["advance/"]),
+        (Status::Running, 0, &[]),
+        (Status::Running, 93, &["advance/"]),
+        (Status::Submitted, 0, &["fetch/"]),
+        (Status::Submitted, 13, &["fetch/", "advance/"]),
+        (Status::Settled, 0, &["fetch/"]),
+        (Status::Expired, 0, &["bid/job-1/1"]),
+        (Status::Failed, 0, &["bid/job-1/1"]),
+    ] {
+        let view = AgentView { agreements: vec![row(status)], ..view() };
+        check(&view, &[job()], &ledger, after_s, expect);
+    }
+}
+
+#[test]
+fn a_result_that_does_not_hold_is_disputed_in_the_window_and_never_taken() {
+    let fetch = Intent::Fetch { rental: row(Status::Submitted).id, job: JobId(1) };
+    let state = State::Failed { error: format!("{REFUTED}other bytes") };
+    let record = Record { intent: fetch.clone(), why: String::new(), attempt: 1, at_s: NOW_S, state };
+    let ledger = Ledger::new([(fetch.key(), record)]);
+    let submitted = AgentView { agreements: vec![row(Status::Submitted)], ..view() };
+    check(&submitted, &[job()], &ledger, 0, &["dispute/"]);
+    let settled = AgentView { agreements: vec![row(Status::Settled)], ..view() };
+    check(&settled, &[job()], &ledger, 0, &["failed: "]);
+}
+
+#[test]
+fn limits_that_no_bid_can_meet_end_the_job_with_the_remedy() {
+    let ledger = Ledger::default();
+    let mut view = view();
+    view.wallet.as_mut().unwrap().daily = Amount(1);
+    check(&view, &[job()], &ledger, 0, &["failed: the wallet's daily limit"]);
+    check(&view, &[job()], &ledger, 1_800, &["failed: no rental was won"]);
+}

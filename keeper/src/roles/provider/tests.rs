@@ -1,0 +1,203 @@
+//! What the provider wants in every state, by the keys of its intents.
+#![allow(clippy::unwrap_used)]
+
+use contracts::params::Preset;
+use indexer::rows::ProviderRow;
+
+use super::{
+    super::fixtures::{NOW_S, row},
+    *,
+};
+use crate::{
+    journal::{Record, State},
+    spec::{Manifest, Receipt},
+};
+
+fn offer(id: u64, slots: u16, used: u16) -> OfferRow {
+    OfferRow {
+        id,
+        provider: Address::ZERO,
+        class: 1,
+        book_mask: 1,
+        slots,
+        used,
+        reserve_tick: 50,
+        bond_per_slot: Amount(1),
+        valid_until_s: NOW_S + OFFER_LIFETIME_S,
+        active: true,
+        posted_block: 1,
+        updated_block: 1,
+    }
+}
+
+fn bid(tick: u8) -> (BookId, AgreementId) {
+    let book = BookId { class: 1, bucket: 0, preemptible: false };
+    (book, AgreementId::new(book, tick, 0))
+}
+
+fn view() -> ProviderView {
+    ProviderView {
+        row: Some(ProviderRow {
+            authorized: true,
+            endpoint: "http://here".into(),
+            since_block: 1,
+            settled: 0,
+            failed: 0,
+            earned: Amount::ZERO,
+            slashed: Amount::ZERO,
+        }),
+        offers: vec![offer(1, 2, 0)],
+        base_price: price::base_from_reference(HardwareClass::CpuOnly.reference_per_hour()),
+        ..Default::default()
+    }
+}
+
+#[derive(Default)]
+struct Scene {
+    view: ProviderView,
+    deliveries: HashMap<AgreementId, Delivery>,
+    results: HashMap<AgreementId, WorkResult>,
+    ledger: Ledger,
+    after_s: u64,
+    head: u64,
+    paused: bool,
+}
+
+impl Scene {
+    fn of(status: Status) -> Self {
+        let view = ProviderView { rentals: vec![row(status)], offers: vec![offer(1, 2, 2)], ..view() };
+        Self { view, head: 110, ..Default::default() }
+    }
+
+    #[track_caller]
+    fn check(&self, expect: &[&str]) -> Vec<Intent> {
+        let desk = Desk {
+            address: Address::ZERO,
+            class: HardwareClass::CpuOnly,
+            slots: 2,
+            reserve_per_hour: Amount(5_000_000_000_000_000),
+            max_duration_s: 600,
+            preemptible: false,
+            endpoint: "http://here",
+            image: B256::ZERO,
+            withdraw_above: Amount::ZERO,
+            deliveries: &self.deliveries,
+            results: &self.results,
+            ledger: &self.ledger,
+            params: Preset::Demo.params(),
+            head: self.head,
+            chain_s: NOW_S + self.after_s,
+            paused: self.paused,
+        };
+        let intents: Vec<_> = wishes(&self.view, &desk)
+            .into_iter()
+            .filter_map(|wish| match wish {
+                Wish::Do { intent, .. } => Some(intent),
+                _ => None,
+            })
+            .collect();
+        let keys: Vec<_> = intents.iter().map(Intent::key).collect();
+        assert_eq!(keys.len(), expect.len(), "{keys:?}");
+        assert!(keys.iter().zip(expect).all(|(key, expect)| key.starts_with(expect)), "{keys:?}");
+        intents
+    }
+}
+
+#[test]
+fn a_rental_is_started_when_its_own_work_and_the_countersignature_are_here() {
+    let mut scene = Scene::of(Status::Confirmed);
+    let rental = row(Status::Confirmed).id;
+    scene.check(&[]);
+    let signed = Some(Bytes::from(vec![1]));
+    let spec_hash = B256::repeat_byte(1);
+    let mut deliver = |delivery: Delivery, expect: &[&str]| {
+        scene.deliveries.insert(rental, delivery);
+        scene.check(expect);
+    };
+    deliver(Delivery { spec_hash, complete: true, countersignature: None }, &[]);
+    deliver(Delivery { spec_hash, complete: false, countersignature: signed.clone() }, &[]);
+    deliver(Delivery { spec_hash: B256::ZERO, complete: true, countersignature: signed.clone() }, &[]);
+    deliver(Delivery { spec_hash, complete: true, countersignature: signed }, &["start/"]);
+    scene.after_s = 31;
+    scene.check(&["advance/"]);
+}
+
+#[test]
+fn work_begins_only_when_its_start_is_deep_and_a_result_counts_for_its_own_spec_alone() {
+    let mut scene = Scene::of(Status::Running);
+    scene.head = 101;
+    scene.check(&[]);
+    scene.head = 102;
+    scene.check(&["work/"]);
+    let mut made = WorkResult {
+        receipt: Receipt {
+            rental: row(Status::Running).id,
+            task_id: "t0".into(),
+            spec_hash: B256::ZERO,
+            manifest_sha256: B256::ZERO,
+            exit_code: 0,
+            result_hash: B256::ZERO,
+            seconds: 9,
+            sequence: 0,
+        },
+        signature: Bytes::new(),
+        manifest: Manifest { version: 1, task_id: "t0".into(), spec_sha256: B256::ZERO, files: vec![] },
+    };
+    scene.results.insert(row(Status::Running).id, made.clone());
+    scene.check(&["work/"]);
+    made.receipt.spec_hash = B256::repeat_byte(1);
+    scene.results.insert(row(Status::Running).id, made);
+    scene.after_s = 4;
+    // Never more than the time that has passed: the market refuses a longer claim.
+    let intents = scene.check(&["submit/"]);
+    assert!(matches!(intents[0], Intent::Submit { seconds: 4, .. }), "{intents:?}");
+    scene.results.clear();
+    scene.after_s = 91;
+    scene.check(&["advance/"]);
+}
+
+#[test]
+fn a_submitted_rental_is_settled_after_its_window() {
+    let mut scene = Scene::of(Status::Submitted);
+    scene.after_s = 10;
+    scene.check(&[]);
+    scene.after_s = 11;
+    scene.check(&["advance/"]);
+}
+
+#[test]
+fn the_dearest_bid_at_or_above_the_reserve_is_taken_by_a_free_slot() {
+    let mut scene = Scene { view: view(), ..Default::default() };
+    scene.view.heads = vec![bid(49)];
+    scene.check(&[]);
+    scene.view.heads = vec![bid(49), bid(50), bid(90)];
+    let intents = scene.check(&["match/1/"]);
+    assert!(matches!(intents[0], Intent::Match { expected, .. } if expected.tick() == 90), "{intents:?}");
+    scene.paused = true;
+    scene.check(&[]);
+    scene.paused = false;
+    scene.view.offers = vec![offer(1, 2, 2)];
+    scene.check(&[]);
+}
+
+#[test]
+fn missing_slots_are_listed_anew_after_their_bonds_are_approved() {
+    let mut scene = Scene { view: view(), ..Default::default() };
+    scene.view.row = None;
+    scene.check(&["provider/register"]);
+    scene.view = ProviderView { offers: vec![offer(1, 1, 0)], ..view() };
+    let approve = scene.check(&["provider/approve"]).remove(0);
+    let done = State::Done { block: 1, gas_wei: Default::default() };
+    let record = Record { intent: approve.clone(), why: String::new(), attempt: 1, at_s: 5, state: done };
+    scene.ledger = Ledger::new([(approve.key(), record)]);
+    let intents = scene.check(&["provider/offer"]);
+    assert!(matches!(intents[0], Intent::PostOffer { slots: 1, book_mask: 1, .. }), "{intents:?}");
+}
+
+#[test]
+fn earnings_are_pulled_when_nothing_runs() {
+    let mut scene = Scene { view: ProviderView { credit: Amount(7), ..view() }, ..Default::default() };
+    scene.check(&["provider/withdraw"]);
+    scene.view.rentals = vec![row(Status::Submitted)];
+    scene.check(&[]);
+}
