@@ -21,11 +21,6 @@ impl Amount {
     pub fn to_u96(self) -> Option<U96> {
         (self.0 >> 96 == 0).then(|| U96::from(self.0))
     }
-
-    /// Subtraction that stops at zero.
-    pub fn saturating_sub(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
 }
 
 impl From<U96> for Amount {

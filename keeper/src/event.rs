@@ -1,10 +1,7 @@
 //! What the keeper's loop takes in and gives out: a closed set of events and of intents.
 
 use alloy::primitives::{Address, B256, Bytes};
-use contracts::{
-    ids::{AgreementId, BookId},
-    units::Amount,
-};
+use contracts::{ids::AgreementId, units::Amount};
 use serde::{Deserialize, Serialize};
 
 use crate::{act::errands::Brought, blobs::BlobEvent, job::JobId, socket::Call};
@@ -180,14 +177,6 @@ impl Intent {
             | Self::Deliver { rental, .. }
             | Self::Fetch { rental, .. }
             | Self::Dispute { rental, .. } => Some(*rental),
-            _ => None,
-        }
-    }
-
-    /// The book a match takes from.
-    pub fn book(&self) -> Option<BookId> {
-        match self {
-            Self::Match { book, .. } => BookId::from_u16(*book),
             _ => None,
         }
     }

@@ -74,7 +74,7 @@ pub struct ProviderView {
     pub offers: Vec<OfferRow>,
     /// Its rentals that can still change.
     pub rentals: Vec<AgreementRow>,
-    /// Best bid of every book of its class, and when it expires.
+    /// Best bid of every book of its class.
     pub heads: Vec<(BookId, AgreementId)>,
     /// Earnings not yet pulled.
     pub credit: Amount,

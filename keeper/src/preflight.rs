@@ -13,7 +13,7 @@ use contracts::errors::describe_revert;
 use revm::{
     Context, ExecuteEvm, MainBuilder, MainContext,
     context::TxEnv,
-    context_interface::result::{ExecutionResult, HaltReason},
+    context_interface::result::ExecutionResult,
     database::{AlloyDB, CacheDB},
     database_interface::WrapDatabaseAsync,
     primitives::{TxKind, hardfork::SpecId},
@@ -148,10 +148,6 @@ fn execute(
     match result {
         ExecutionResult::Success { .. } => Ok(used),
         ExecutionResult::Revert { output, .. } => Err(PreflightError::Reverted(describe_revert(&output))),
-        ExecutionResult::Halt { reason, .. } => Err(PreflightError::Reverted(describe_halt(&reason))),
+        ExecutionResult::Halt { reason, .. } => Err(PreflightError::Reverted(format!("halted: {reason:?}"))),
     }
-}
-
-fn describe_halt(reason: &HaltReason) -> String {
-    format!("halted: {reason:?}")
 }

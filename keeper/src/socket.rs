@@ -200,7 +200,13 @@ pub async fn serve(listener: UnixListener, jobs_dir: PathBuf, events: mpsc::Send
                 }
             },
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            let text = format!("{MAX_CLIENTS} clients are served already; end some, or try again shortly");
+            let mut stream = stream;
+            // A new socket's buffer takes a line at once; who cannot even take that is let go.
+            let _ = tokio::time::timeout(Duration::from_secs(1), say(&mut stream, &Reply::Error { text })).await;
+            continue;
+        };
         let (events, jobs_dir, stop) = (events.clone(), jobs_dir.clone(), stop.clone());
         tokio::spawn(async move {
             let _place = place;

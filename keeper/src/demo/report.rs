@@ -1,4 +1,4 @@
-//! The reckoning: read from the chain by calls, never from what the keepers believe.
+//! The reckoning. Money and states are read from the chain; containers run and gas are what the keepers journalled.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

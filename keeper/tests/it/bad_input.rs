@@ -130,7 +130,9 @@ async fn rent_refused(stage: &Stage, dir: &Path) {
     let provider = Actor::start(stage, "provider-cpu").await.unwrap();
     let market = IAIPowerRental::new(stage.deployment.market, &stage.chain);
     let wallet = IAgentWallet::new(stage.wallet, &stage.chain);
+    let since = std::time::Instant::now();
     while market.offer(1).call().await.map(|offer| offer.slots).unwrap_or_default() == 0 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(60), "the provider lists no slots");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     let tiny = WalletLimits { daily: U96::from(10_000_000_000_000u64), ..wallet.limits().call().await.unwrap() };
