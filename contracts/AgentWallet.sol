@@ -13,10 +13,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {WalletKeys} from "./WalletKeys.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
 import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
-import {Agreement, BidTerms, KeyPolicy, Status, WalletLimits} from "./interfaces/Types.sol";
-import {Heads} from "./libraries/Heads.sol";
-import {Ids} from "./libraries/Ids.sol";
-import {Ledgers} from "./libraries/Ledgers.sol";
+import {BidTerms, Funding, FundingKind, KeyAccount, KeyPolicy, WalletLimits} from "./interfaces/Types.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 
 /// @title AgentWallet
@@ -24,26 +21,13 @@ import {TypedData} from "./libraries/TypedData.sol";
 /// @dev Three kinds of callers, never mixed: owner and session keys by the ERC-2771 sender, the market's hooks and
 /// EIP-1271 by the raw sender, the factory once. There is no delegatecall, no arbitrary call and no approval.
 contract AgentWallet is WalletKeys, ERC7739 {
-    using Ledgers for Ledgers.Ledger;
     using SafeERC20 for IERC20;
-
-    /// @param amount Token units reserved on the key, its ancestors and the wallet.
-    /// @param ownerDeposit The owner disputed: the deposit stands outside all limits and is not in `amount`.
-    struct Reservation {
-        address agent;
-        uint88 amount;
-        bool ownerDeposit;
-    }
 
     bytes4 private constant INVALID_SIGNATURE = 0xffffffff;
 
     address public immutable override market;
     address public immutable override token;
     address private immutable FACTORY;
-
-    mapping(uint96 bidId => Reservation) private _reservations;
-    /// @dev Set while the owner's dispute is being filed, for `fundDeposit` to see.
-    bool private transient _ownerDisputes;
 
     modifier onlyMarket() {
         if (msg.sender != market) revert NotMarket(msg.sender);
@@ -78,7 +62,7 @@ contract AgentWallet is WalletKeys, ERC7739 {
 
     /// @inheritdoc IAgentWallet
     function placeBid(BidTerms calldata terms) external returns (uint96 bidId) {
-        // `fundBid` checks the key, so that bids by signature meet the same checks.
+        // `fund` checks the key, so that bids by signature meet the same checks.
         return IAIPowerRental(market).placeBid(terms, _msgSender());
     }
 
@@ -90,80 +74,46 @@ contract AgentWallet is WalletKeys, ERC7739 {
 
     /// @inheritdoc IAgentWallet
     function dispute(uint96 bidId, bytes32 reasonHash) external {
-        _ownerDisputes = _checkActor(bidId, DISPUTE);
-        IAIPowerRental(market).dispute(bidId, reasonHash);
-        _ownerDisputes = false;
+        // The owner's own deposit stands outside all limits.
+        bool counted = !_checkActor(bidId, DISPUTE);
+        IAIPowerRental(market).dispute(bidId, reasonHash, counted);
     }
 
     // --- money ---
 
     /// @inheritdoc IAgentWallet
     function withdraw(address to, uint96 amount) external onlyOwner {
-        _checkFunds(amount);
         emit FundsWithdrawn(to, amount);
         IERC20(token).safeTransfer(to, amount);
     }
 
     /// @inheritdoc IAgentWallet
-    function collect() external returns (uint96 amount) {
-        return IAIPowerRental(market).withdraw(address(this));
-    }
-
-    /// @inheritdoc IAgentWallet
-    function reconcile(uint96 bidId) external {
-        Reservation memory held = _reservations[bidId];
-        if (held.agent == address(0)) revert BidUnknown(bidId);
-        Agreement memory a = IAIPowerRental(market).agreement(bidId);
-        if (a.status < Status.Settled) revert NotReconcilable(bidId);
-        uint96 spent = a.paid;
-        if (a.flags & Heads.DEPOSIT_FORFEITED != 0 && !held.ownerDeposit) {
-            // What is reserved beyond the escrow is the deposit.
-            spent += held.amount
-            - IAIPowerRental(market).escrowOf(uint8(Ids.cls(bidId)), uint8(Ids.tick(bidId)), a.maxDuration);
-        }
-        _settle(bidId, held, spent);
+    function collect(address agent) external returns (uint96 credit) {
+        uint96 spent;
+        uint96 released;
+        (credit, spent, released) = IAIPowerRental(market).collect(agent);
+        _count(agent, spent, released);
     }
 
     // --- the market's hooks ---
 
     /// @inheritdoc IAgentWallet
-    function fundBid(uint96 bidId, address agent, uint8 cls, uint8 tick, uint96 amount, uint96 creditUsed)
-        external
-        onlyMarket
-    {
-        uint96 reservedAfter = _reserveBid(agent, cls, tick, amount);
-        _reservations[bidId] = Reservation(agent, SafeCast.toUint88(amount), false);
-        emit MicroTransactionExecuted(bidId, agent, amount, creditUsed, reservedAfter);
-        _fund(amount - creditUsed);
-    }
-
-    /// @inheritdoc IAgentWallet
-    function fundDeposit(uint96 bidId, uint96 amount, uint96 creditUsed) external onlyMarket {
-        Reservation memory held = _reservations[bidId];
-        if (held.agent == address(0)) revert BidUnknown(bidId);
-        if (_ownerDisputes) {
-            _reservations[bidId].ownerDeposit = true;
+    function fund(uint96 bidId, address agent, Funding calldata funding) external onlyMarket {
+        if (funding.kind == FundingKind.OwnerDeposit) {
+            _count(agent, funding.spent, funding.released);
         } else {
-            uint96 reservedAfter = _reserveDeposit(held.agent, amount);
-            _reservations[bidId].amount = SafeCast.toUint88(uint256(held.amount) + amount);
-            emit MicroTransactionExecuted(bidId, held.agent, amount, creditUsed, reservedAfter);
+            if (funding.kind == FundingKind.Bid) _checkBid(agent, bidId, funding.amount);
+            uint96 reservedAfter = _account(agent, funding.amount, funding.spent, funding.released);
+            emit MicroTransactionExecuted(
+                bidId, agent, funding.amount, funding.creditUsed, funding.spent, funding.released, reservedAfter
+            );
         }
-        _fund(amount - creditUsed);
+        uint96 due = funding.amount - funding.creditUsed;
+        if (due != 0) IERC20(token).safeTransfer(market, due);
     }
 
     /// @inheritdoc IAgentWallet
-    function onBidClosed(uint96 bidId, uint96 spent) external onlyMarket {
-        Reservation memory held = _reservations[bidId];
-        if (held.agent == address(0)) revert BidUnknown(bidId);
-        // `spent` includes a forfeited deposit, which is no key's spending when the owner gave it.
-        if (held.ownerDeposit) spent = IAIPowerRental(market).agreement(bidId).paid;
-        _settle(bidId, held, spent);
-    }
-
-    /// @inheritdoc IAgentWallet
-    function mayStart(uint96 bidId, address key, address provider) external view returns (bool) {
-        address agent = _reservations[bidId].agent;
-        if (agent == address(0)) return false;
+    function mayStart(address agent, address key, address provider) external view returns (bool) {
         return key == owner() || _mayStart(agent, key, provider);
     }
 
@@ -185,15 +135,11 @@ contract AgentWallet is WalletKeys, ERC7739 {
 
     /// @inheritdoc IAgentWallet
     function availableTo(address agent) external view returns (uint96) {
-        uint256 room = _room(agent);
-        uint256 funds = IERC20(token).balanceOf(address(this)) + IAIPowerRental(market).creditOf(address(this));
+        KeyAccount memory account = IAIPowerRental(market).keyAccount(agent);
+        if (account.wallet != address(this) && account.wallet != address(0)) return 0;
+        uint256 room = _room(agent, account.spent, account.released);
+        uint256 funds = IERC20(token).balanceOf(address(this)) + account.credit;
         return SafeCast.toUint96(room < funds ? room : funds);
-    }
-
-    /// @inheritdoc IAgentWallet
-    function reservation(uint96 bidId) external view returns (address agent, uint96 amount) {
-        Reservation memory held = _reservations[bidId];
-        return (held.agent, held.amount);
     }
 
     // --- internals ---
@@ -208,8 +154,8 @@ contract AgentWallet is WalletKeys, ERC7739 {
 
     /// @dev The caller must be the bid's key, an ancestor of it, or the owner; returns whether it is the owner.
     function _checkActor(uint96 bidId, uint8 permission) private view returns (bool isOwner) {
-        address agent = _reservations[bidId].agent;
-        if (agent == address(0)) revert BidUnknown(bidId);
+        (address bidder, address agent) = IAIPowerRental(market).partiesOf(bidId);
+        if (bidder != address(this)) revert BidUnknown(bidId);
         address sender = _msgSender();
         if (sender == owner()) return true;
         if (!_isLineage(sender, agent)) revert NotBidAgent(bidId, sender);
@@ -218,21 +164,10 @@ contract AgentWallet is WalletKeys, ERC7739 {
         if (permission == DISPUTE && paused()) revert WalletPaused();
     }
 
-    function _settle(uint96 bidId, Reservation memory held, uint96 spent) private {
-        delete _reservations[bidId];
-        _settleSpend(held.agent, held.amount, spent);
-        emit SpendReconciled(bidId, held.agent, held.amount - spent, spent);
-    }
-
-    function _fund(uint96 amount) private {
-        if (amount == 0) return;
-        _checkFunds(amount);
-        IERC20(token).safeTransfer(market, amount);
-    }
-
-    function _checkFunds(uint96 amount) private view {
-        uint256 available = IERC20(token).balanceOf(address(this));
-        if (available < amount) revert InsufficientFunds(amount, available);
+    function _count(address agent, uint96 spent, uint96 released) private {
+        if (spent | released == 0) return;
+        uint96 reservedAfter = _account(agent, 0, spent, released);
+        emit SpendReconciled(agent, spent, released, reservedAfter);
     }
 
     /// @dev Limits count in millionths of a token; a token with six decimals or fewer counts exactly.

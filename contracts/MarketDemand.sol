@@ -6,10 +6,12 @@ import {MarketSettlement} from "./MarketSettlement.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
 import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
 import {IAgentWalletFactory} from "./interfaces/IAgentWalletFactory.sol";
-import {Bid, BidTerms, RemovalReason, Status} from "./interfaces/Types.sol";
+import {Bid, BidTerms, Funding, FundingKind, RemovalReason, Status} from "./interfaces/Types.sol";
+import {Account, Accounts} from "./libraries/Accounts.sol";
 import {Books} from "./libraries/Books.sol";
 import {Head, Heads} from "./libraries/Heads.sol";
 import {Ids} from "./libraries/Ids.sol";
+import {Rental, Rentals} from "./libraries/Rentals.sol";
 import {Price} from "./libraries/Price.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 
@@ -25,7 +27,7 @@ abstract contract MarketDemand is MarketSettlement {
         whenNotPaused
         returns (uint96 agreementId)
     {
-        _checkWallet(msg.sender);
+        _checkKey(msg.sender, agent);
         return _place(msg.sender, agent, terms);
     }
 
@@ -36,7 +38,7 @@ abstract contract MarketDemand is MarketSettlement {
         whenNotPaused
         returns (uint96 agreementId)
     {
-        _checkWallet(bid.wallet);
+        _checkKey(bid.wallet, bid.agent);
         uint256 nonce = _useNonce(bid.wallet, uint192(uint160(bid.agent)) << 32);
         if (bid.nonce != nonce) revert InvalidAccountNonce(bid.wallet, nonce);
         if (
@@ -56,7 +58,8 @@ abstract contract MarketDemand is MarketSettlement {
     /// @inheritdoc IAIPowerRental
     function cancel(uint96 agreementId) external nonReentrant {
         Head head = _consumed(agreementId);
-        if (head.isIn(Status.Open)) {
+        Rental rental = _records[agreementId].rental;
+        if (rental.isIn(Status.None) && head.isOpen()) {
             uint256 cancellableAt = head.placedAt() + MIN_BID_LIFETIME;
             if (block.timestamp < cancellableAt) revert BidTooYoung(agreementId, uint40(cancellableAt));
             _books[Ids.book(agreementId)].drop(Ids.tick(agreementId));
@@ -64,28 +67,39 @@ abstract contract MarketDemand is MarketSettlement {
                 agreementId, head, block.timestamp < head.expiry() ? RemovalReason.Cancelled : RemovalReason.Expired
             );
         }
-        bool confirmed = head.isIn(Status.Confirmed);
-        Rental memory rental = _timely(agreementId, head, confirmed ? Status.Confirmed : Status.Running);
-        uint256 elapsed = confirmed ? 0 : block.timestamp - rental.startOrBillable;
+        bool confirmed = rental.isIn(Status.Confirmed);
+        rental = _timely(agreementId, confirmed ? Status.Confirmed : Status.Running);
+        uint256 elapsed = confirmed ? 0 : block.timestamp - rental.startOrBillable();
         Outcome memory outcome;
         outcome.status = Status.Cancelled;
         outcome.gross = _cost(agreementId, _billable(elapsed, head.maxDuration()));
-        _close(agreementId, outcome);
+        _close(agreementId, rental, outcome);
     }
 
     /// @inheritdoc IAIPowerRental
-    function dispute(uint96 agreementId, bytes32 reasonHash) external nonReentrant {
-        Head head = _consumed(agreementId);
-        uint256 deposit = _deposit(agreementId, _timely(agreementId, head, Status.Submitted).startOrBillable);
-        uint40 timeout = uint40(block.timestamp + DISPUTE_TIMEOUT);
-        _records[agreementId].head = head.withStatus(Status.Disputed);
-        _records[agreementId].rental.deadline = timeout;
-        emit DisputeFiled(agreementId, msg.sender, reasonHash, uint96(deposit), timeout);
+    function dispute(uint96 agreementId, bytes32 reasonHash, bool counted) external nonReentrant {
+        address agent = _consumed(agreementId).agent();
+        Rental rental = _timely(agreementId, Status.Submitted);
+        uint256 billable = rental.startOrBillable();
+        uint256 deposit = _deposit(agreementId, billable);
+        uint256 timeout = block.timestamp + DISPUTE_TIMEOUT;
+        _records[agreementId].rental =
+            rental.moved(Status.Disputed, billable, timeout, counted ? Rentals.DEPOSIT_COUNTED : 0);
+        Funding memory funding = _draw(agent, deposit, counted ? FundingKind.Deposit : FundingKind.OwnerDeposit);
+        emit DisputeFiled(
+            agreementId, msg.sender, reasonHash, uint96(deposit), funding.creditUsed, counted, uint40(timeout)
+        );
+        _fund(msg.sender, agreementId, agent, funding);
+    }
 
-        uint256 creditUsed = _useCredit(msg.sender, deposit);
-        uint256 before = _balance();
-        IAgentWallet(msg.sender).fundDeposit(agreementId, uint96(deposit), uint96(creditUsed));
-        _checkReceived(before, deposit - creditUsed);
+    /// @inheritdoc IAIPowerRental
+    function collect(address agent) external nonReentrant returns (uint96 credit, uint96 spent, uint96 released) {
+        if (_walletOf[agent] != msg.sender) revert NotKeyWallet(agent, msg.sender);
+        Account account = _accounts[agent];
+        _accounts[agent] = Accounts.counted(0);
+        (credit, spent, released) = (uint96(account.credit()), uint96(account.spent()), uint96(account.released()));
+        emit KeyCollected(agent, msg.sender, credit, spent, released);
+        if (credit != 0) _pay(msg.sender, credit);
     }
 
     /// @dev Seconds to pay for at `elapsed`: never less than the minimum, never more than was escrowed.
@@ -100,10 +114,8 @@ abstract contract MarketDemand is MarketSettlement {
         uint256 book = Ids.bookFor(terms.cls, terms.preemptible, terms.maxDuration);
         uint96 id = uint96(Ids.make(book, terms.tick, _books[book].push(terms.tick)));
         uint16 feeBps = _feeBps;
-        Record storage record = _records[id];
-        record.head = Heads.open(wallet, terms.maxDuration, terms.expiry, block.timestamp, feeBps);
-        record.evidence = terms.specHash;
-        uint256 creditUsed = _useCredit(wallet, escrow);
+        _records[id].head = Heads.open(agent, terms.maxDuration, terms.expiry, block.timestamp, feeBps);
+        Funding memory funding = _draw(agent, escrow, FundingKind.Bid);
         emit BidPlaced(
             id,
             wallet,
@@ -113,19 +125,43 @@ abstract contract MarketDemand is MarketSettlement {
             feeBps,
             terms.templateId,
             uint96(escrow),
-            uint96(creditUsed),
+            funding.creditUsed,
             terms.specHash,
             terms.policyHash
         );
-
-        uint256 before = _balance();
-        IAgentWallet(wallet).fundBid(id, agent, terms.cls, terms.tick, uint96(escrow), uint96(creditUsed));
-        _checkReceived(before, escrow - creditUsed);
+        _fund(wallet, id, agent, funding);
         return id;
     }
 
-    function _checkWallet(address wallet) private view {
-        if (!IAgentWalletFactory(factory).isWallet(wallet)) revert NotWallet(wallet);
+    /// @dev What the wallet must give for `amount`: the key's credit comes first. What the wallet has yet to count goes
+    /// along, so that one call settles and reserves.
+    function _draw(address agent, uint256 amount, FundingKind kind) private returns (Funding memory funding) {
+        Account account = _accounts[agent];
+        uint256 credit = account.credit();
+        uint256 used = credit < amount ? credit : amount;
+        funding.kind = kind;
+        funding.amount = uint96(amount);
+        funding.creditUsed = uint96(used);
+        funding.spent = uint96(account.spent());
+        funding.released = uint96(account.released());
+        _accounts[agent] = Accounts.counted(credit - used);
+    }
+
+    function _fund(address wallet, uint96 id, address agent, Funding memory funding) private {
+        uint256 before = _balance();
+        IAgentWallet(wallet).fund(id, agent, funding);
+        _checkReceived(before, funding.amount - funding.creditUsed);
+    }
+
+    /// @dev A key belongs to the wallet it first bids for, which only a holder of the key can bring about.
+    function _checkKey(address wallet, address agent) private {
+        address known = _walletOf[agent];
+        if (known == address(0)) {
+            if (!IAgentWalletFactory(factory).isWallet(wallet)) revert NotWallet(wallet);
+            _walletOf[agent] = wallet;
+        } else if (known != wallet) {
+            revert KeyOfAnotherWallet(agent, known);
+        }
     }
 
     function _checkTerms(BidTerms memory terms) private view {
@@ -138,13 +174,13 @@ abstract contract MarketDemand is MarketSettlement {
         bound = block.timestamp + MAX_BID_LIFETIME;
         if (expiry > bound) revert BidLifetimeTooLong(uint40(expiry), uint40(bound));
         if (terms.specHash == 0) revert ZeroSpecHash();
-        if (_templates[terms.templateId] >> terms.cls & 1 == 0) {
+        if (terms.templateId > MAX_TEMPLATE || _classes[terms.cls].templates >> terms.templateId & 1 == 0) {
             revert TemplateUnknown(terms.templateId, terms.cls);
         }
     }
 
     function _consumed(uint256 id) private view returns (Head head) {
         head = _records[id].head;
-        if (head.wallet() != msg.sender) revert NotConsumer(uint96(id), msg.sender);
+        if (_walletOf[head.agent()] != msg.sender) revert NotConsumer(uint96(id), msg.sender);
     }
 }

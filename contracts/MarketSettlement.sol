@@ -5,14 +5,16 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {MarketState} from "./MarketState.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
-import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
 import {RemovalReason, Status} from "./interfaces/Types.sol";
 import {Books} from "./libraries/Books.sol";
-import {Head, Heads} from "./libraries/Heads.sol";
+import {Head} from "./libraries/Heads.sol";
 import {Ids} from "./libraries/Ids.sol";
+import {Rental, Rentals} from "./libraries/Rentals.sol";
 
 /// @title MarketSettlement
-/// @notice How bids and rentals end: the split of escrow and bond, credits, the wallet's hook, timed exits, rulings.
+/// @notice How bids and rentals end: the split of escrow and bond, credits, timed exits, rulings.
+/// @dev Nothing here calls a wallet: what ended is added to the key's account, and the wallet counts it when the key
+/// bids next or anyone asks it to. So no wallet can hinder an end, and none needs gas for it.
 abstract contract MarketSettlement is MarketState {
     using Books for Books.Book;
     using SafeERC20 for IERC20;
@@ -23,13 +25,8 @@ abstract contract MarketSettlement is MarketState {
         uint256 gross;
         uint256 penalty;
         uint256 slash;
-        uint256 depositForfeited;
     }
 
-    /// @dev Gas a wallet's closing hook may use; it covers a key of the greatest depth with fresh windows.
-    uint256 internal constant HOOK_GAS = 180_000;
-    /// @dev Gas needed before the hook so that 63/64 of it still are HOOK_GAS after the call's own cost.
-    uint256 internal constant HOOK_GAS_REQUIRED = 190_000;
     /// @dev Share of slashes and penalties that is burned; the rest goes to the treasury.
     uint256 internal constant BURN_BPS = 9000;
 
@@ -37,19 +34,21 @@ abstract contract MarketSettlement is MarketState {
 
     /// @inheritdoc IAIPowerRental
     function advance(uint96 agreementId) external nonReentrant returns (Status) {
-        (Status next, uint256 availableAt) = _next(agreementId);
-        if (availableAt == 0) revert WrongStatus(agreementId, next);
+        Rental rental = _records[agreementId].rental;
+        (Status next, uint256 availableAt) = _next(agreementId, rental);
+        if (availableAt == 0) _revertWrongStatus(agreementId);
         if (block.timestamp < availableAt) revert NotYet(agreementId, uint40(availableAt));
-        _advance(agreementId, next);
+        _advance(agreementId, rental, next);
         return next;
     }
 
     /// @inheritdoc IAIPowerRental
     function prune(uint96[] calldata agreementIds) external nonReentrant returns (uint256 moved) {
         for (uint256 i; i < agreementIds.length; ++i) {
-            (Status next, uint256 availableAt) = _next(agreementIds[i]);
+            Rental rental = _records[agreementIds[i]].rental;
+            (Status next, uint256 availableAt) = _next(agreementIds[i], rental);
             if (availableAt == 0 || block.timestamp < availableAt) continue;
-            _advance(agreementIds[i], next);
+            _advance(agreementIds[i], rental, next);
             ++moved;
         }
     }
@@ -58,10 +57,14 @@ abstract contract MarketSettlement is MarketState {
     function withdraw(address to) external nonReentrant returns (uint96 amount) {
         if (to == address(0)) revert ZeroAddress();
         amount = uint96(_credits[msg.sender]);
-        if (amount == 0) revert NothingToWithdraw(msg.sender);
         _credits[msg.sender] = 0;
+        if (msg.sender == _treasury) {
+            amount += _treasuryCredit;
+            _treasuryCredit = 0;
+        }
+        if (amount == 0) revert NothingToWithdraw(msg.sender);
         emit Withdrawn(msg.sender, to, amount);
-        IERC20(token).safeTransfer(to, amount);
+        _pay(to, amount);
     }
 
     // --- arbiter ---
@@ -69,125 +72,124 @@ abstract contract MarketSettlement is MarketState {
     /// @inheritdoc IAIPowerRental
     function resolve(uint96 agreementId, uint96 pay, uint96 slash) external nonReentrant {
         if (msg.sender != _arbiter) revert NotArbiter(msg.sender);
-        Head head = _records[agreementId].head;
-        Rental memory rental = _timely(agreementId, head, Status.Disputed);
-        if (pay > _cost(agreementId, head.maxDuration()) || slash > _listings[rental.offerId].bondPerSlot) {
+        Rental rental = _timely(agreementId, Status.Disputed);
+        if (
+            pay > _cost(agreementId, _records[agreementId].head.maxDuration())
+                || slash > _listings[rental.offerId()].bondPerSlot
+        ) {
             revert RulingOutOfRange(pay, slash);
         }
         Outcome memory outcome;
         outcome.gross = pay;
         outcome.slash = slash;
-        _rule(agreementId, outcome);
+        _rule(agreementId, rental, outcome);
     }
 
     // --- views ---
 
     /// @inheritdoc IAIPowerRental
     function effectiveState(uint96 agreementId, uint40 timestamp) external view returns (Status) {
-        (Status next, uint256 availableAt) = _next(agreementId);
-        return availableAt == 0 || timestamp >= availableAt ? next : _records[agreementId].head.status();
+        (Status next, uint256 availableAt) = _next(agreementId, _records[agreementId].rental);
+        return availableAt == 0 || timestamp >= availableAt ? next : _status(agreementId);
     }
 
     // --- timed exits ---
 
     /// @dev The state that time alone leads to and when; `availableAt` is zero when there is none, then `next` is the
     /// present state.
-    function _next(uint256 id) internal view returns (Status next, uint256 availableAt) {
-        Record storage record = _records[id];
-        Head head = record.head;
-        Status status = head.status();
-        if (status == Status.Open) return (Status.Expired, head.expiry());
-        if (status < Status.Confirmed || status > Status.Disputed) return (status, 0);
-        availableAt = record.rental.deadline;
+    function _next(uint256 id, Rental rental) private view returns (Status next, uint256 availableAt) {
+        Status status = rental.status();
+        if (status == Status.None) {
+            Head head = _records[id].head;
+            return head.isOpen() ? (Status.Expired, head.expiry()) : (head.status(), 0);
+        }
+        if (status > Status.Disputed) return (status, 0);
+        availableAt = rental.deadline();
         if (status == Status.Confirmed) return (Status.Expired, availableAt);
         if (status == Status.Running) return (Status.Failed, availableAt);
         if (status == Status.Disputed) return (Status.Resolved, availableAt);
-        return (head.has(Heads.PREEMPTED) ? Status.Preempted : Status.Settled, availableAt);
+        return (rental.has(Rentals.PREEMPTED) ? Status.Preempted : Status.Settled, availableAt);
     }
 
-    function _advance(uint256 id, Status next) private {
-        Head head = _records[id].head;
-        if (head.isIn(Status.Open)) {
+    function _advance(uint256 id, Rental rental, Status next) private {
+        if (rental.isIn(Status.None)) {
             _books[Ids.book(id)].drop(Ids.tick(id));
-            return _remove(id, head, RemovalReason.Expired);
+            return _remove(id, _records[id].head, RemovalReason.Expired);
         }
-        uint256 offerId = _records[id].rental.offerId;
         Outcome memory outcome;
         outcome.status = next;
         if (next == Status.Expired) {
-            outcome.penalty = outcome.slash = _noShow(id, offerId);
+            outcome.penalty = outcome.slash = _noShow(id, rental.offerId());
         } else if (next == Status.Failed) {
-            outcome.slash = _listings[offerId].bondPerSlot;
-        } else if (next != Status.Resolved || head.has(Heads.HAS_RECEIPTS)) {
+            outcome.slash = _listings[rental.offerId()].bondPerSlot;
+        } else if (next != Status.Resolved || rental.has(Rentals.HAS_RECEIPTS)) {
             // A silent arbiter favours the side with receipts.
-            outcome.gross = _cost(id, _records[id].rental.startOrBillable);
+            outcome.gross = _cost(id, rental.startOrBillable());
         }
-        if (next == Status.Resolved) _rule(id, outcome);
-        else _close(id, outcome);
+        if (next == Status.Resolved) _rule(id, rental, outcome);
+        else _close(id, rental, outcome);
     }
 
     /// @dev The deposit is lost only to a ruling that found no fault with the claim; a time-out costs no deposit.
-    function _rule(uint256 id, Outcome memory outcome) private {
-        Rental memory rental = _records[id].rental;
-        uint256 deposit = _deposit(id, rental.startOrBillable);
-        bool timedOut = block.timestamp >= rental.deadline;
-        address to = _records[id].head.wallet();
-        if (!timedOut && outcome.slash == 0 && outcome.gross >= _cost(id, rental.startOrBillable)) {
-            outcome.depositForfeited = deposit;
-            to = _listings[rental.offerId].provider;
-        }
+    function _rule(uint256 id, Rental rental, Outcome memory outcome) private {
+        uint256 deposit = _deposit(id, rental.startOrBillable());
+        bool timedOut = block.timestamp >= rental.deadline();
+        bool forfeited = !timedOut && outcome.slash == 0 && outcome.gross >= _cost(id, rental.startOrBillable());
         emit DisputeResolved(
-            uint96(id), uint96(outcome.gross), uint96(outcome.slash), uint96(outcome.depositForfeited), timedOut
+            uint96(id), uint96(outcome.gross), uint96(outcome.slash), uint96(forfeited ? deposit : 0), timedOut
         );
-        _credit(to, deposit);
+        uint256 counted = rental.has(Rentals.DEPOSIT_COUNTED) ? deposit : 0;
+        address agent = _records[id].head.agent();
+        if (forfeited) {
+            _credit(_listings[rental.offerId()].provider, deposit);
+            _addEnded(agent, 0, counted, 0);
+        } else {
+            _addEnded(agent, deposit, 0, counted);
+        }
         outcome.status = Status.Resolved;
-        _close(id, outcome);
+        _close(id, rental, outcome);
     }
 
     // --- the end of a rental ---
 
-    /// @dev Splits escrow and bond, frees the slot, and tells the wallet. Effects come before the hook.
-    function _close(uint256 id, Outcome memory outcome) internal {
+    /// @dev Splits escrow and bond and frees the slot.
+    function _close(uint256 id, Rental rental, Outcome memory outcome) internal {
         Record storage record = _records[id];
         Head head = record.head;
-        uint256 offerId = record.rental.offerId;
-        Listing storage listing = _listings[offerId];
+        uint256 offerId = rental.offerId();
+        address provider = _listings[offerId].provider;
         uint256 paid = outcome.gross + outcome.penalty;
         uint256 refund = _cost(id, head.maxDuration()) - paid;
         uint256 fee = _share(outcome.gross, head.feeBps());
-        uint256 bondReturned = listing.bondPerSlot - outcome.slash;
 
-        record.head =
-            head.withStatus(outcome.status).withFlags(outcome.depositForfeited == 0 ? 0 : Heads.DEPOSIT_FORFEITED);
-        record.rental.paid = uint96(paid);
-        _addCredit(listing.provider, outcome.gross - fee);
-        _addCredit(_treasury, fee);
-        _addCredit(head.wallet(), refund);
+        record.rental = rental.closed(outcome.status, paid);
+        _addCredit(provider, outcome.gross - fee);
+        _addTreasuryCredit(fee);
+        _addEnded(head.agent(), refund, paid, refund);
         emit PaymentProcessed(
             uint96(id),
-            listing.provider,
+            provider,
             uint96(outcome.gross - fee),
             uint96(fee),
             uint96(refund),
             uint96(outcome.penalty),
-            uint96(bondReturned),
             uint96(outcome.slash)
         );
-        _freeSlot(offerId, bondReturned, outcome.slash);
+        _freeSlot(offerId, outcome.slash);
         _burn(outcome.penalty + outcome.slash);
         if (outcome.status == Status.Cancelled) emit AgreementCancelled(uint96(id), outcome.status);
         else if (outcome.status < Status.Expired) emit AgreementCompleted(uint96(id), outcome.status);
         else emit AgreementExpired(uint96(id), outcome.status);
-        _callHook(id, head.wallet(), paid + outcome.depositForfeited);
     }
 
     /// @dev A bond that lost a part backs no further rental: its slot ends and the rest is credited. So does the
     /// slot of a closed offer. Otherwise bond and slot stay for the next rental.
-    function _freeSlot(uint256 offerId, uint256 bondReturned, uint256 slash) private {
+    function _freeSlot(uint256 offerId, uint256 slash) private {
         Listing storage listing = _listings[offerId];
         listing.used -= 1;
         if (slash == 0 && listing.validUntil != 0) return;
         listing.slots -= 1;
+        uint256 bondReturned = listing.bondPerSlot - slash;
         _addCredit(listing.provider, bondReturned);
         _emitUpdate(offerId, bondReturned);
     }
@@ -204,28 +206,17 @@ abstract contract MarketSettlement is MarketState {
     function _remove(uint256 id, Head head, RemovalReason reason) internal {
         uint256 refund = _cost(id, head.maxDuration());
         _records[id].head = head.withStatus(reason == RemovalReason.Cancelled ? Status.Cancelled : Status.Expired);
-        _addCredit(head.wallet(), refund);
+        _addEnded(head.agent(), refund, 0, refund);
         emit BidRemoved(uint96(id), reason, uint96(refund));
-        _callHook(id, head.wallet(), 0);
-    }
-
-    /// @dev A wallet can never block its market: its hook has a fixed stipend, which the caller must supply, returns
-    /// nothing that is copied, and may fail.
-    function _callHook(uint256 id, address wallet, uint256 spent) private {
-        if (gasleft() < HOOK_GAS_REQUIRED) revert InsufficientGas(gasleft(), HOOK_GAS_REQUIRED);
-        try IAgentWallet(wallet).onBidClosed{gas: HOOK_GAS}(uint96(id), uint96(spent)) {}
-        catch {
-            emit ReconcileFailed(uint96(id));
-        }
     }
 
     // --- checks and amounts ---
 
     /// @dev The agreement must be in `expected` and before its deadline.
-    function _timely(uint256 id, Head head, Status expected) internal view returns (Rental memory rental) {
-        if (!head.isIn(expected)) revert WrongStatus(uint96(id), head.status());
+    function _timely(uint256 id, Status expected) internal view returns (Rental rental) {
         rental = _records[id].rental;
-        if (block.timestamp >= rental.deadline) revert TooLate(uint96(id), rental.deadline);
+        if (!rental.isIn(expected)) _revertWrongStatus(id);
+        if (block.timestamp >= rental.deadline()) revert TooLate(uint96(id), uint40(rental.deadline()));
     }
 
     /// @dev What each side loses when a start never comes: the minimum bill, as far as the bond covers it.
@@ -266,12 +257,27 @@ abstract contract MarketSettlement is MarketState {
         _credits[account] = credit - used;
     }
 
+    function _addTreasuryCredit(uint256 amount) private {
+        if (amount != 0) _treasuryCredit += uint96(amount);
+    }
+
+    /// @dev What a bid or deposit of `agent` left: `credit` is the key's again; of what its wallet holds reserved, `spent`
+    /// was spent and `released` was not.
+    function _addEnded(address agent, uint256 credit, uint256 spent, uint256 released) private {
+        _accounts[agent] = _accounts[agent].plus(credit, spent, released);
+    }
+
     /// @dev Slashes and penalties never reach the other side.
     function _burn(uint256 amount) internal {
         if (amount == 0) return;
         uint256 burned = _share(amount, BURN_BPS);
         _credit(BURNED, burned);
-        _credit(_treasury, amount - burned);
+        _addTreasuryCredit(amount - burned);
+        emit Credited(_treasury, uint96(amount - burned));
+    }
+
+    function _pay(address to, uint256 amount) internal {
+        IERC20(token).safeTransfer(to, amount);
     }
 
     function _balance() internal view returns (uint256) {

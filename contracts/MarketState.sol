@@ -8,10 +8,12 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
-import {Agreement, Bid, Level, Offer, Start, Status, Template, Timing} from "./interfaces/Types.sol";
+import {Agreement, Bid, KeyAccount, Level, Offer, Start, Status, Template, Timing} from "./interfaces/Types.sol";
+import {Account} from "./libraries/Accounts.sol";
 import {Books} from "./libraries/Books.sol";
 import {Head} from "./libraries/Heads.sol";
 import {Ids} from "./libraries/Ids.sol";
+import {Rental} from "./libraries/Rentals.sol";
 import {Price} from "./libraries/Price.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 
@@ -20,18 +22,16 @@ import {TypedData} from "./libraries/TypedData.sol";
 abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, ReentrancyGuardTransient, Ownable2Step, Pausable {
     using Books for Books.Book;
 
-    /// @dev Slot C of an agreement, written first when it is matched.
-    struct Rental {
-        uint64 offerId;
-        uint40 startOrBillable;
-        uint40 deadline;
-        uint96 paid;
-    }
-
+    /// @dev What was specified and delivered is in the events alone: no rule of the market depends on it.
     struct Record {
         Head head;
-        bytes32 evidence;
         Rental rental;
+    }
+
+    /// @param templates Bit n set: bids of this class may name template n.
+    struct Class {
+        uint128 base;
+        uint128 templates;
     }
 
     /// @dev An offer is closed when `validUntil` is zero. The first slot is all that matching reads.
@@ -49,6 +49,7 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
     /// @dev Where burned tokens are credited; nobody can withdraw them.
     address internal constant BURNED = 0x000000000000000000000000000000000000dEaD;
     uint16 internal constant MAX_FEE_BPS = 1000;
+    uint16 internal constant MAX_TEMPLATE = 127;
     uint256 internal constant MAX_ENDPOINT_LENGTH = 256;
     uint256 internal constant MAX_BID_LIFETIME = 7 days;
     /// @dev No clock may exceed this, so that every agreement reaches its end within 30 days of its expiry.
@@ -70,16 +71,20 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
 
     /// @dev Shares a slot with Pausable's flag, which every bid reads too: keep Pausable the last base.
     uint16 internal _feeBps;
-    address internal _treasury;
-    address internal _arbiter;
     uint64 internal _lastOfferId;
+    address internal _arbiter;
     address internal _pauser;
+    /// @dev What the treasury earned since it was set, in the slot that every settlement reads for its address.
+    address internal _treasury;
+    uint96 internal _treasuryCredit;
+    uint128 internal _templates;
 
-    mapping(uint256 cls => uint128) internal _bases;
-    mapping(uint256 templateId => uint256 classMask) internal _templates;
+    mapping(uint256 cls => Class) internal _classes;
     mapping(uint256 book => Books.Book) internal _books;
     mapping(uint256 agreementId => Record) internal _records;
     mapping(uint256 offerId => Listing) internal _listings;
+    mapping(address agent => address) internal _walletOf;
+    mapping(address agent => Account) internal _accounts;
     mapping(address account => uint256) internal _credits;
     mapping(address provider => bool) internal _providers;
     mapping(address provider => mapping(address operator => bool)) internal _operators;
@@ -120,18 +125,23 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
     /// @inheritdoc IAIPowerRental
     function addClass(uint8 cls, uint128 basePrice) external onlyOwner {
         if (cls == 0 || cls > Ids.MAX_CLASS || basePrice < MIN_BASE_PRICE) revert InvalidClass(cls);
-        if (_bases[cls] != 0) revert ClassExists(cls);
+        if (_classes[cls].base != 0) revert ClassExists(cls);
         // The dearest price must fit its type; then every cost fits in 96 bits.
         SafeCast.toUint128(Price.ofTick(basePrice, type(uint8).max));
-        _bases[cls] = basePrice;
+        _classes[cls].base = basePrice;
         emit ClassAdded(cls, basePrice);
     }
 
     /// @inheritdoc IAIPowerRental
     function addTemplate(uint16 templateId, uint32 classMask, Template calldata template) external onlyOwner {
-        if (classMask == 0) revert InvalidClass(0);
-        if (_templates[templateId] != 0) revert TemplateExists(templateId);
-        _templates[templateId] = classMask;
+        if (templateId > MAX_TEMPLATE) revert InvalidTemplate(templateId, MAX_TEMPLATE);
+        if (classMask < 2) revert InvalidClass(0);
+        uint128 bit = uint128(1) << templateId;
+        if (_templates & bit != 0) revert TemplateExists(templateId);
+        _templates |= bit;
+        for (uint256 cls = 1; cls <= Ids.MAX_CLASS; ++cls) {
+            if (classMask >> cls & 1 == 1) _classes[cls].templates |= bit;
+        }
         emit TemplateAdded(templateId, classMask, template);
     }
 
@@ -175,7 +185,7 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
 
     /// @inheritdoc IAIPowerRental
     function classBase(uint8 cls) external view returns (uint128) {
-        return _bases[cls];
+        return _classes[cls].base;
     }
 
     /// @inheritdoc IAIPowerRental
@@ -184,29 +194,29 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
     }
 
     /// @inheritdoc IAIPowerRental
-    function escrowOf(uint8 cls, uint8 tick, uint24 maxDuration) external view returns (uint96) {
-        return uint96(Price.cost(_price(cls, tick), maxDuration));
-    }
-
-    /// @inheritdoc IAIPowerRental
     function agreement(uint96 agreementId) external view returns (Agreement memory) {
-        Record storage record = _records[agreementId];
-        Head head = record.head;
-        Rental memory rental = record.rental;
+        Head head = _records[agreementId].head;
+        Rental rental = _records[agreementId].rental;
         return Agreement({
             id: agreementId,
-            wallet: head.wallet(),
+            wallet: _walletOf[head.agent()],
+            agent: head.agent(),
             maxDuration: uint24(head.maxDuration()),
             expiry: uint40(head.expiry()),
             feeBps: uint16(head.feeBps()),
-            status: head.status(),
-            flags: uint8(head.flags()),
-            evidence: record.evidence,
-            offerId: rental.offerId,
-            startOrBillable: rental.startOrBillable,
-            deadline: rental.deadline,
-            paid: rental.paid
+            status: _status(agreementId),
+            flags: uint8(rental.flags()),
+            offerId: uint64(rental.offerId()),
+            startOrBillable: uint40(rental.startOrBillable()),
+            deadline: uint40(rental.deadline()),
+            paid: uint96(rental.paid())
         });
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function partiesOf(uint96 agreementId) external view returns (address wallet, address agent) {
+        agent = _records[agreementId].head.agent();
+        wallet = _walletOf[agent];
     }
 
     /// @inheritdoc IAIPowerRental
@@ -220,8 +230,7 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
             slots: listing.slots,
             used: listing.used,
             validUntil: listing.validUntil,
-            bondPerSlot: listing.bondPerSlot,
-            active: listing.validUntil != 0
+            bondPerSlot: listing.bondPerSlot
         });
     }
 
@@ -237,7 +246,14 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
 
     /// @inheritdoc IAIPowerRental
     function creditOf(address account) external view returns (uint96) {
-        return uint96(_credits[account]);
+        return uint96(_credits[account] + (account == _treasury ? _treasuryCredit : 0));
+    }
+
+    /// @inheritdoc IAIPowerRental
+    function keyAccount(address agent) external view returns (KeyAccount memory) {
+        Account account = _accounts[agent];
+        return
+            KeyAccount(_walletOf[agent], uint96(account.credit()), uint96(account.spent()), uint96(account.released()));
     }
 
     /// @inheritdoc IAIPowerRental
@@ -261,26 +277,35 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
     }
 
     /// @inheritdoc IAIPowerRental
-    function startDigest(uint96 agreementId) external view returns (bytes32) {
-        Head head = _records[agreementId].head;
-        if (!head.isIn(Status.Confirmed)) revert WrongStatus(agreementId, head.status());
-        return _startDigest(agreementId);
+    function startDigest(uint96 agreementId, bytes32 specHash) external view returns (bytes32) {
+        Rental rental = _records[agreementId].rental;
+        if (!rental.isIn(Status.Confirmed)) _revertWrongStatus(agreementId);
+        return _startDigest(agreementId, rental, _listings[rental.offerId()].provider, specHash);
     }
 
     // --- internals ---
 
-    function _startDigest(uint256 id) internal view returns (bytes32) {
-        Record storage record = _records[id];
-        uint64 offerId = record.rental.offerId;
+    function _startDigest(uint256 id, Rental rental, address provider, bytes32 specHash)
+        internal
+        view
+        returns (bytes32)
+    {
         return _hashTypedDataV4(
-            TypedData.hash(
-                Start(uint96(id), offerId, _listings[offerId].provider, record.evidence, record.rental.deadline)
-            )
+            TypedData.hash(Start(uint96(id), uint64(rental.offerId()), provider, specHash, uint40(rental.deadline())))
         );
     }
 
+    function _status(uint256 id) internal view returns (Status status) {
+        status = _records[id].rental.status();
+        if (status == Status.None) status = _records[id].head.status();
+    }
+
+    function _revertWrongStatus(uint256 id) internal view {
+        revert WrongStatus(uint96(id), _status(id));
+    }
+
     function _price(uint256 cls, uint256 tick) internal view returns (uint256) {
-        uint256 base = _bases[cls];
+        uint256 base = _classes[cls].base;
         if (base == 0) revert ClassUnknown(uint8(cls));
         return Price.ofTick(base, tick);
     }
@@ -293,6 +318,11 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
     function _setConfig(uint16 feeBps, address treasury, address arbiter, address pauser) private {
         if (feeBps > MAX_FEE_BPS) revert FeeTooHigh(feeBps, MAX_FEE_BPS);
         if (treasury == address(0) || arbiter == address(0) || pauser == address(0)) revert ZeroAddress();
+        if (_treasuryCredit != 0) {
+            // What was earned stays with whoever was the treasury then.
+            _credits[_treasury] += _treasuryCredit;
+            _treasuryCredit = 0;
+        }
         _feeBps = feeBps;
         _treasury = treasury;
         _arbiter = arbiter;

@@ -7,10 +7,11 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MarketDemand} from "./MarketDemand.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
 import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
-import {RemovalReason, Status} from "./interfaces/Types.sol";
+import {RemovalReason, StartItem, Status, SubmitItem} from "./interfaces/Types.sol";
 import {Books} from "./libraries/Books.sol";
-import {Head, Heads} from "./libraries/Heads.sol";
+import {Head} from "./libraries/Heads.sol";
 import {Ids} from "./libraries/Ids.sol";
+import {Rental, Rentals} from "./libraries/Rentals.sol";
 import {Price} from "./libraries/Price.sol";
 
 /// @title MarketSupply
@@ -48,7 +49,7 @@ abstract contract MarketSupply is MarketDemand {
 
     /// @inheritdoc IAIPowerRental
     function setOperator(address operator, bool allowed) external {
-        if (!_providers[msg.sender]) revert NotProvider(msg.sender);
+        _checkProvider();
         _operators[msg.sender][operator] = allowed;
         emit OperatorUpdated(msg.sender, operator, allowed);
     }
@@ -62,7 +63,7 @@ abstract contract MarketSupply is MarketDemand {
         uint96 bondPerSlot,
         uint40 validUntil
     ) external nonReentrant whenNotPaused returns (uint64 offerId) {
-        if (!_providers[msg.sender]) revert NotProvider(msg.sender);
+        _checkProvider();
         if (bookMask == 0 || slots == 0 || validUntil <= block.timestamp) revert InvalidOffer();
         _checkBond(cls, reserveTick, bondPerSlot);
         offerId = ++_lastOfferId;
@@ -79,8 +80,7 @@ abstract contract MarketSupply is MarketDemand {
 
     /// @inheritdoc IAIPowerRental
     function updateOffer(uint64 offerId, uint8 reserveTick, uint40 validUntil) external {
-        Listing storage listing = _operated(offerId);
-        if (listing.validUntil == 0) revert OfferInactive(offerId);
+        Listing storage listing = _open(offerId);
         if (validUntil <= block.timestamp) revert InvalidOffer();
         _checkBond(listing.cls, reserveTick, listing.bondPerSlot);
         listing.reserveTick = reserveTick;
@@ -90,8 +90,7 @@ abstract contract MarketSupply is MarketDemand {
 
     /// @inheritdoc IAIPowerRental
     function closeOffer(uint64 offerId) external nonReentrant {
-        Listing storage listing = _operated(offerId);
-        if (listing.validUntil == 0) revert OfferInactive(offerId);
+        Listing storage listing = _open(offerId);
         uint16 used = listing.used;
         uint256 bonds = uint256(listing.slots - used) * listing.bondPerSlot;
         listing.validUntil = 0;
@@ -150,7 +149,7 @@ abstract contract MarketSupply is MarketDemand {
             for (uint256 sequence = self.levels[tick].head; live != 0; ++sequence) {
                 uint256 id = Ids.make(book, tick, sequence);
                 Head head = _records[id].head;
-                bool open = head.isIn(Status.Open);
+                bool open = head.isOpen();
                 if (open && block.timestamp < head.expiry()) return uint96(id);
                 if (dead++ == MAX_DEAD) return 0;
                 // Gaps behind the last open bid are swept with it, so that they don't count.
@@ -163,31 +162,32 @@ abstract contract MarketSupply is MarketDemand {
     // --- work ---
 
     /// @inheritdoc IAIPowerRental
-    function start(uint96 agreementId, bytes32 imageDigest, bytes calldata countersignature) external nonReentrant {
-        (bool valid, address signer) = _start(agreementId, imageDigest, countersignature);
+    function start(uint96 agreementId, bytes32 specHash, bytes32 imageDigest, bytes calldata countersignature)
+        external
+        nonReentrant
+    {
+        (bool valid, address signer) = _start(agreementId, specHash, imageDigest, countersignature);
         if (!valid) revert InvalidStartSignature(agreementId, signer);
     }
 
     /// @inheritdoc IAIPowerRental
-    function startBatch(uint96[] calldata ids, bytes32 imageDigest, bytes[] calldata countersignatures)
-        external
-        nonReentrant
-    {
-        if (ids.length != countersignatures.length) revert LengthMismatch();
-        for (uint256 i; i < ids.length; ++i) {
-            if (_isTimely(ids[i], Status.Confirmed)) _start(ids[i], imageDigest, countersignatures[i]);
+    function startBatch(StartItem[] calldata items) external nonReentrant {
+        for (uint256 i; i < items.length; ++i) {
+            StartItem calldata item = items[i];
+            if (!_isTimely(item.agreementId, Status.Confirmed)) continue;
+            _start(item.agreementId, item.specHash, item.imageDigest, item.countersignature);
         }
     }
 
     /// @inheritdoc IAIPowerRental
     function decline(uint96 agreementId) external nonReentrant {
-        (, Rental memory rental) = _supplied(agreementId, Status.Confirmed);
+        (Rental rental,) = _supplied(agreementId, Status.Confirmed);
         // Half of what silence costs, so that saying no is the better choice.
         Outcome memory outcome;
         outcome.status = Status.Cancelled;
-        outcome.slash = (_noShow(agreementId, rental.offerId) + 1) / 2;
+        outcome.slash = (_noShow(agreementId, rental.offerId()) + 1) / 2;
         emit AgreementDeclined(agreementId, uint96(outcome.slash));
-        _close(agreementId, outcome);
+        _close(agreementId, rental, outcome);
     }
 
     /// @inheritdoc IAIPowerRental
@@ -199,31 +199,22 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @inheritdoc IAIPowerRental
-    function submitBatch(
-        uint96[] calldata ids,
-        uint40[] calldata claimedSeconds,
-        bytes32[] calldata resultHashes,
-        bytes32[] calldata receiptRoots
-    ) external nonReentrant {
-        if (
-            ids.length != claimedSeconds.length || ids.length != resultHashes.length
-                || ids.length != receiptRoots.length
-        ) revert LengthMismatch();
-        for (uint256 i; i < ids.length; ++i) {
-            if (_isTimely(ids[i], Status.Running)) {
-                _submit(ids[i], claimedSeconds[i], resultHashes[i], receiptRoots[i]);
-            }
+    function submitBatch(SubmitItem[] calldata items) external nonReentrant {
+        for (uint256 i; i < items.length; ++i) {
+            SubmitItem calldata item = items[i];
+            if (!_isTimely(item.agreementId, Status.Running)) continue;
+            _submit(item.agreementId, item.claimedSeconds, item.resultHash, item.receiptRoot);
         }
     }
 
     /// @inheritdoc IAIPowerRental
     function preempt(uint96 agreementId, bytes32 resultHash, bytes32 receiptRoot) external nonReentrant {
-        (Head head, Rental memory rental) = _supplied(agreementId, Status.Running);
+        (Rental rental,) = _supplied(agreementId, Status.Running);
         if (!Ids.isPreemptible(agreementId)) revert NotPreemptible(agreementId);
-        uint256 elapsed = block.timestamp - rental.startOrBillable;
-        if (elapsed > head.maxDuration()) elapsed = head.maxDuration();
-        rental.startOrBillable = uint40(elapsed - elapsed % CHECKPOINT);
-        _deliver(agreementId, head.withFlags(Heads.PREEMPTED), rental, resultHash, receiptRoot);
+        uint256 elapsed = block.timestamp - rental.startOrBillable();
+        uint256 maxDuration = _maxDuration(rental);
+        if (elapsed > maxDuration) elapsed = maxDuration;
+        _deliver(agreementId, rental, elapsed - elapsed % CHECKPOINT, resultHash, receiptRoot, Rentals.PREEMPTED);
     }
 
     // --- internals ---
@@ -239,6 +230,15 @@ abstract contract MarketSupply is MarketDemand {
         }
     }
 
+    function _checkProvider() private view {
+        if (!_providers[msg.sender]) revert NotProvider(msg.sender);
+    }
+
+    function _open(uint64 offerId) private view returns (Listing storage listing) {
+        listing = _operated(offerId);
+        if (listing.validUntil == 0) revert OfferInactive(offerId);
+    }
+
     function _operated(uint64 offerId) private view returns (Listing storage listing) {
         listing = _listings[offerId];
         if (listing.provider == address(0)) revert OfferUnknown(offerId);
@@ -246,16 +246,24 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @dev Caller must sell for the agreement's provider; status and deadline as in `_timely`.
-    function _supplied(uint256 id, Status expected) private view returns (Head head, Rental memory rental) {
-        head = _records[id].head;
-        uint256 offerId = _records[id].rental.offerId;
-        if (offerId != 0) _checkOperator(offerId, _listings[offerId].provider);
-        rental = _timely(id, head, expected);
+    function _supplied(uint256 id, Status expected) private view returns (Rental rental, address provider) {
+        uint256 offerId = _records[id].rental.offerId();
+        if (offerId != 0) {
+            provider = _listings[offerId].provider;
+            _checkOperator(offerId, provider);
+        }
+        rental = _timely(id, expected);
+    }
+
+    /// @dev What a running rental may be billed for at most, by its deadline.
+    function _maxDuration(Rental rental) private view returns (uint256) {
+        return rental.deadline() - SUBMIT_GRACE - rental.startOrBillable();
     }
 
     /// @dev Whether nobody has moved the agreement on since a batch was built.
     function _isTimely(uint256 id, Status expected) private view returns (bool) {
-        return _records[id].head.isIn(expected) && block.timestamp < _records[id].rental.deadline;
+        Rental rental = _records[id].rental;
+        return rental.isIn(expected) && block.timestamp < rental.deadline();
     }
 
     function _search(uint64 offerId, uint16 book, uint8 minTick) private view returns (Search memory search) {
@@ -281,16 +289,13 @@ abstract contract MarketSupply is MarketDemand {
             if (!found) return 0;
             id = Ids.make(search.book, tick, self.levels[tick].head);
             Head head = _records[id].head;
-            bool open = head.isIn(Status.Open);
+            bool open = head.isOpen();
             if (open && block.timestamp < head.expiry()) {
                 if (search.expectedId != 0 && search.expectedId != id) return 0;
                 self.pop(tick);
                 uint40 deadline = uint40(block.timestamp + START_DEADLINE);
-                _records[id].head = head.withStatus(Status.Confirmed);
-                _records[id].rental = Rental(uint64(search.offerId), 0, deadline, 0);
-                emit AgreementCreated(
-                    uint96(id), uint64(search.offerId), search.provider, uint128(_price(Ids.cls(id), tick)), deadline
-                );
+                _records[id].rental = Rentals.confirmed(search.offerId, deadline);
+                emit AgreementCreated(uint96(id), uint64(search.offerId), search.provider, deadline);
                 return id;
             }
             if (dead == MAX_DEAD) return 0;
@@ -304,39 +309,42 @@ abstract contract MarketSupply is MarketDemand {
     }
 
     /// @dev Whether the countersignature is valid; if so the rental runs.
-    function _start(uint256 id, bytes32 imageDigest, bytes calldata countersignature) private returns (bool, address) {
-        (Head head, Rental memory rental) = _supplied(id, Status.Confirmed);
-        (address signer, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(_startDigest(id), countersignature);
-        if (
-            err != ECDSA.RecoverError.NoError
-                || !IAgentWallet(head.wallet()).mayStart(uint96(id), signer, _listings[rental.offerId].provider)
-        ) return (false, signer);
+    function _start(uint256 id, bytes32 specHash, bytes32 imageDigest, bytes calldata countersignature)
+        private
+        returns (bool, address)
+    {
+        (Rental rental, address provider) = _supplied(id, Status.Confirmed);
+        (address signer, ECDSA.RecoverError err,) =
+            ECDSA.tryRecoverCalldata(_startDigest(id, rental, provider, specHash), countersignature);
+        if (err != ECDSA.RecoverError.NoError) return (false, signer);
+        Head head = _records[id].head;
+        if (!IAgentWallet(_walletOf[head.agent()]).mayStart(head.agent(), signer, provider)) return (false, signer);
         uint256 endTime = block.timestamp + head.maxDuration();
-        _records[id].head = head.withStatus(Status.Running);
-        rental.startOrBillable = uint40(block.timestamp);
-        rental.deadline = uint40(endTime + SUBMIT_GRACE);
-        _records[id].rental = rental;
-        emit AgreementStarted(uint96(id), uint40(block.timestamp), uint40(endTime), imageDigest);
+        _records[id].rental = rental.moved(Status.Running, block.timestamp, endTime + SUBMIT_GRACE, 0);
+        emit AgreementStarted(uint96(id), uint40(block.timestamp), uint40(endTime), specHash, imageDigest);
         return (true, signer);
     }
 
     function _submit(uint256 id, uint256 claimedSeconds, bytes32 resultHash, bytes32 receiptRoot) private {
-        (Head head, Rental memory rental) = _supplied(id, Status.Running);
-        uint256 elapsed = block.timestamp - rental.startOrBillable;
+        (Rental rental,) = _supplied(id, Status.Running);
+        uint256 elapsed = block.timestamp - rental.startOrBillable();
         if (claimedSeconds > elapsed) revert ClaimTooLong(uint96(id), uint40(claimedSeconds), uint40(elapsed));
-        rental.startOrBillable = uint40(_billable(claimedSeconds, head.maxDuration()));
-        _deliver(id, head, rental, resultHash, receiptRoot);
+        _deliver(id, rental, _billable(claimedSeconds, _maxDuration(rental)), resultHash, receiptRoot, 0);
     }
 
-    /// @param rental With the seconds to bill already in it.
-    function _deliver(uint256 id, Head head, Rental memory rental, bytes32 resultHash, bytes32 receiptRoot) private {
-        Record storage record = _records[id];
-        rental.deadline = uint40(block.timestamp + CHALLENGE_WINDOW);
-        record.head = head.withStatus(Status.Submitted).withFlags(receiptRoot != 0 ? Heads.HAS_RECEIPTS : 0);
-        record.evidence = keccak256(abi.encode(record.evidence, resultHash, receiptRoot));
-        record.rental = rental;
+    function _deliver(
+        uint256 id,
+        Rental rental,
+        uint256 billable,
+        bytes32 resultHash,
+        bytes32 receiptRoot,
+        uint256 flags
+    ) private {
+        uint256 deadline = block.timestamp + CHALLENGE_WINDOW;
+        if (receiptRoot != 0) flags |= Rentals.HAS_RECEIPTS;
+        _records[id].rental = rental.moved(Status.Submitted, billable, deadline, flags);
         emit PerformanceSubmitted(
-            uint96(id), rental.startOrBillable, resultHash, receiptRoot, rental.deadline, head.has(Heads.PREEMPTED)
+            uint96(id), uint40(billable), resultHash, receiptRoot, uint40(deadline), flags & Rentals.PREEMPTED != 0
         );
     }
 }

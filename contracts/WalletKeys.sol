@@ -5,6 +5,7 @@ import {ERC2771Context} from "@openzeppelin/contracts/metatx/ERC2771Context.sol"
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
 import {KeyPolicy, KeyState, WalletLimits} from "./interfaces/Types.sol";
+import {Ids} from "./libraries/Ids.sol";
 import {Ledgers} from "./libraries/Ledgers.sol";
 import {SpendWindow} from "./libraries/SpendWindow.sol";
 
@@ -192,51 +193,43 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
 
     // --- the limit law ---
 
-    /// @dev Checks and reserves along the key's lineage and on the wallet; returns the wallet's reserved total.
-    function _reserveBid(address agent, uint8 cls, uint8 tick, uint96 amount) internal returns (uint96) {
+    /// @dev Every key of the lineage must be live, and the bid within its caps: a parent's may have been lowered since it
+    /// delegated.
+    function _checkBid(address agent, uint256 bidId, uint96 amount) internal view {
         if (_paused) revert WalletPaused();
         _checkPermission(agent, BID);
         _checkPerBid(address(this), amount, _perBid);
+        uint8 cls = uint8(Ids.cls(bidId));
+        uint8 tick = uint8(Ids.tick(bidId));
         for (address spender = agent; spender != address(0);) {
             Key storage key = _keys[spender];
             Auth memory auth = key.auth;
             _checkAuth(spender, auth);
             _checkPerBid(spender, amount, auth.perBid);
-            // A parent's caps may have been lowered since it delegated.
             uint8 maxTick = uint8(key.maxTicks >> (uint256(cls) * 8));
             if (maxTick == 0) revert ClassForbidden(spender, cls);
             if (tick > maxTick) revert TickAboveCap(spender, tick, maxTick);
-            key.ledger.reserve(spender, amount, UNIT);
             spender = auth.parent;
         }
-        _ledger.reserve(address(this), amount, UNIT);
+    }
+
+    /// @dev Counts what ended and reserves `amount` along the key's lineage and on the wallet; returns the wallet's
+    /// reserved total. Counting works for dead keys too: what was reserved must come back.
+    function _account(address agent, uint96 amount, uint96 spent, uint96 released) internal returns (uint96) {
+        for (address spender = agent; spender != address(0); spender = _keys[spender].auth.parent) {
+            _keys[spender].ledger.update(spender, amount, spent, released, UNIT);
+        }
+        _ledger.update(address(this), amount, spent, released, UNIT);
         return _ledger.reserved;
     }
 
-    /// @dev As for a bid, except that nothing is bought: no per-bid, class or price cap applies.
-    function _reserveDeposit(address agent, uint96 amount) internal returns (uint96) {
-        for (address spender = agent; spender != address(0); spender = _keys[spender].auth.parent) {
-            _keys[spender].ledger.reserve(spender, amount, UNIT);
-        }
-        _ledger.reserve(address(this), amount, UNIT);
-        return _ledger.reserved;
-    }
-
-    /// @dev Works for dead keys too: what was reserved must come back.
-    function _settleSpend(address agent, uint96 amount, uint96 spent) internal {
-        for (address spender = agent; spender != address(0); spender = _keys[spender].auth.parent) {
-            _keys[spender].ledger.settle(amount, spent, UNIT);
-        }
-        _ledger.settle(amount, spent, UNIT);
-    }
-
-    /// @dev What one bid of `agent` could reserve now under every limit.
-    function _room(address agent) internal view returns (uint256 room) {
+    /// @dev What one bid of `agent` could reserve now under every limit, once what ended is settled.
+    function _room(address agent, uint96 spent, uint96 released) internal view returns (uint256 room) {
         if (_paused || !_mayBid(agent)) return 0;
-        room = _min(_ledger.room(UNIT), _tokens(_perBid));
+        room = _min(_ledger.room(spent, released, UNIT), _tokens(_perBid));
         for (address spender = agent; spender != address(0); spender = _keys[spender].auth.parent) {
             Key storage key = _keys[spender];
-            room = _min(room, _min(key.ledger.room(UNIT), _tokens(key.auth.perBid)));
+            room = _min(room, _min(key.ledger.room(spent, released, UNIT), _tokens(key.auth.perBid)));
         }
     }
 
@@ -249,12 +242,17 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
     /// @dev A live key of the bid's lineage, unless the wallet is paused, and only for a provider that every key of
     /// the lineage accepts.
     function _mayStart(address agent, address key, address provider) internal view returns (bool) {
-        if (_paused || !_isLineage(key, agent) || !_mayBid(key)) return false;
-        if (_allowed[provider]) return true;
-        for (address each = agent; each != address(0); each = _keys[each].auth.parent) {
-            if (_keys[each].auth.flags & PROVIDER_LIST != 0) return false;
+        if (_paused) return false;
+        bool found;
+        bool listed;
+        for (address each = agent; each != address(0);) {
+            Auth memory auth = _keys[each].auth;
+            if (each == key) found = auth.flags & BID != 0;
+            if (found && _isDead(auth)) return false;
+            if (auth.flags & PROVIDER_LIST != 0) listed = true;
+            each = auth.parent;
         }
-        return true;
+        return found && (!listed || _allowed[provider]);
     }
 
     function _checkPermission(address agent, uint8 permission) internal view {
@@ -284,10 +282,13 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
     /// @dev The first dead key on the way up, or zero.
     function _deadIn(address agent) private view returns (address) {
         for (; agent != address(0); agent = _keys[agent].auth.parent) {
-            Auth memory auth = _keys[agent].auth;
-            if (auth.flags & ACTIVE == 0 || auth.epoch != _epoch || auth.expiry <= block.timestamp) return agent;
+            if (_isDead(_keys[agent].auth)) return agent;
         }
         return address(0);
+    }
+
+    function _isDead(Auth memory auth) private view returns (bool) {
+        return auth.flags & ACTIVE == 0 || auth.epoch != _epoch || auth.expiry <= block.timestamp;
     }
 
     function _checkPerBid(address spender, uint96 amount, uint32 perBid) private view {

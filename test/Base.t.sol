@@ -214,7 +214,7 @@ abstract contract Base is Test {
     function startAs(address sender, uint96 id) internal {
         bytes memory signature = countersign(agentKey, id);
         vm.prank(sender);
-        market.start(id, IMAGE, signature);
+        market.start(id, SPEC, IMAGE, signature);
     }
 
     function submitted() internal returns (uint96 id) {
@@ -248,7 +248,7 @@ abstract contract Base is Test {
     }
 
     function countersign(uint256 key, uint96 id) internal view returns (bytes memory) {
-        return sign(key, market.startDigest(id));
+        return sign(key, market.startDigest(id, SPEC));
     }
 
     function bid() internal view returns (Bid memory) {

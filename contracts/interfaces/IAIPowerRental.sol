@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Agreement, Bid, BidTerms, Level, Offer, RemovalReason, Status, Template, Timing} from "./Types.sol";
+import {
+    Agreement,
+    Bid,
+    BidTerms,
+    KeyAccount,
+    Level,
+    Offer,
+    RemovalReason,
+    StartItem,
+    Status,
+    SubmitItem,
+    Template,
+    Timing
+} from "./Types.sol";
 
 /// @title IAIPowerRental
 /// @notice The market: one book per (class, duration bucket, pre-emptible), full escrow, rentals metered by the second.
@@ -10,10 +23,16 @@ import {Agreement, Bid, BidTerms, Level, Offer, RemovalReason, Status, Template,
 /// a number of seconds: pay, minimum bill, no-show penalty, deposit, smallest bond. fee = floor(pay × feeBps / 10,000).
 /// Deadlines: one acts while now < deadline; from now ≥ deadline on, anyone may `advance`.
 /// Bond slashes and penalties: 90 % are credited to 0x…dEaD and so burned, the rest to the treasury; never to the other side.
-/// Credits fold from events: BidPlaced: wallet − creditUsed. BidRemoved: wallet + refund. OfferPosted: provider −
-/// min(credit, slots × bondPerSlot). OfferUpdated: provider + bondCredited. DisputeFiled: initiator − min(credit, deposit).
-/// PaymentProcessed: provider + pay, treasury + fee, wallet + refund. Credited: account + amount (burned and treasury's part
-/// of slashes and penalties; deposits given back or forfeited). Withdrawn: account − amount.
+/// A session key belongs to the wallet it first bids for, for good. It has an account of its own: what its ended bids left
+/// (credit) funds its next ones, and what they spent and released waits there until the wallet counts it, at the key's next
+/// bid or at `collect`. Until then the wallet holds it reserved, so that no limit is ever exceeded.
+/// Credits fold from events. Keys: BidPlaced, DisputeFiled: − creditUsed. BidRemoved, PaymentProcessed: + refund.
+/// DisputeResolved: + what of the deposit was not forfeited. KeyCollected: − credit. Accounts: OfferPosted: provider −
+/// min(credit, slots × bondPerSlot). OfferUpdated: provider + bondCredited. PaymentProcessed: provider + pay, treasury + fee.
+/// Credited: account + amount (burned and treasury's part of slashes and penalties; forfeited deposits). Withdrawn: − amount.
+/// Uncounted of a key: BidRemoved: released + refund. PaymentProcessed: spent + pay + fee + penalty, released + refund.
+/// DisputeResolved, if its deposit was counted: spent + forfeited, released + the rest. Zero after BidPlaced, DisputeFiled
+/// and KeyCollected.
 /// A rental ends with, in this order: DisputeResolved and Credited, or AgreementDeclined, if so; PaymentProcessed;
 /// OfferUpdated if the slot ends; Credited for what was slashed; then AgreementCompleted (Settled, Resolved, Preempted),
 /// AgreementCancelled (Cancelled) or AgreementExpired (Expired, Failed). An open bid ends with BidRemoved alone.
@@ -54,16 +73,15 @@ interface IAIPowerRental {
         bytes32 policyHash
     );
     event BidRemoved(uint96 indexed agreementId, RemovalReason reason, uint96 refund);
-    /// @param price Token units per second × 1e18.
+    /// @notice A match. The price is the bid's: `priceOf` class and tick in the id.
     event AgreementCreated(
-        uint96 indexed agreementId,
-        uint64 indexed offerId,
-        address indexed provider,
-        uint128 price,
-        uint40 startDeadline
+        uint96 indexed agreementId, uint64 indexed offerId, address indexed provider, uint40 startDeadline
     );
     event AgreementDeclined(uint96 indexed agreementId, uint96 fee);
-    event AgreementStarted(uint96 indexed agreementId, uint40 startTime, uint40 endTime, bytes32 imageDigest);
+    /// @param specHash As countersigned; whoever signed it vouches that it is the bid's.
+    event AgreementStarted(
+        uint96 indexed agreementId, uint40 startTime, uint40 endTime, bytes32 specHash, bytes32 imageDigest
+    );
     event PerformanceSubmitted(
         uint96 indexed agreementId,
         uint40 billable,
@@ -72,12 +90,21 @@ interface IAIPowerRental {
         uint40 challengeEnd,
         bool preempted
     );
+    /// @param initiator The wallet.
+    /// @param creditUsed Part of the deposit that the key's credit gave.
+    /// @param counted Whether the deposit counts against the key's limits; not when the owner disputes.
     event DisputeFiled(
-        uint96 indexed agreementId, address indexed initiator, bytes32 reasonHash, uint96 deposit, uint40 timeout
+        uint96 indexed agreementId,
+        address indexed initiator,
+        bytes32 reasonHash,
+        uint96 deposit,
+        uint96 creditUsed,
+        bool counted,
+        uint40 timeout
     );
     event DisputeResolved(uint96 indexed agreementId, uint96 pay, uint96 slash, uint96 depositForfeited, bool timedOut);
     /// @param pay To the provider, net of `fee`. pay + fee + penalty + refund = escrow.
-    /// @param slash Bond taken; bondReturned + slash = bondPerSlot.
+    /// @param slash Taken from the slot's bond.
     event PaymentProcessed(
         uint96 indexed agreementId,
         address indexed provider,
@@ -85,15 +112,15 @@ interface IAIPowerRental {
         uint96 fee,
         uint96 refund,
         uint96 penalty,
-        uint96 bondReturned,
         uint96 slash
     );
     event AgreementCompleted(uint96 indexed agreementId, Status finalStatus);
     event AgreementCancelled(uint96 indexed agreementId, Status finalStatus);
     event AgreementExpired(uint96 indexed agreementId, Status finalStatus);
-    event ReconcileFailed(uint96 indexed agreementId);
-    /// @notice Every change of a credit other than those implied by PaymentProcessed, BidRemoved, OfferUpdated and BidPlaced.
+    /// @notice The wallet took a key's credit and counted what its ended bids had spent and released.
+    event KeyCollected(address indexed agent, address indexed wallet, uint96 credit, uint96 spent, uint96 released);
     event Withdrawn(address indexed account, address indexed to, uint96 amount);
+    /// @notice A change of an account's credit that no other event implies.
     event Credited(address indexed account, uint96 amount);
 
     // --- errors ---
@@ -103,11 +130,14 @@ interface IAIPowerRental {
     error InvalidClass(uint8 cls);
     error TemplateUnknown(uint16 templateId, uint8 cls);
     error TemplateExists(uint16 templateId);
+    error InvalidTemplate(uint16 templateId, uint16 max);
     error InvalidDuration(uint24 maxDuration);
     error BidLifetimeTooShort(uint40 expiry, uint40 earliest);
     error BidLifetimeTooLong(uint40 expiry, uint40 latest);
     error ZeroSpecHash();
     error NotWallet(address caller);
+    error KeyOfAnotherWallet(address agent, address wallet);
+    error NotKeyWallet(address agent, address caller);
     error NotConsumer(uint96 agreementId, address caller);
     error NotProvider(address caller);
     error NotOperator(uint64 offerId, address caller);
@@ -133,13 +163,11 @@ interface IAIPowerRental {
     error NothingToWithdraw(address account);
     error WrongTokenAmount(uint256 expected, uint256 received);
     error EndpointTooLong(uint256 length, uint256 max);
-    error InsufficientGas(uint256 available, uint256 required);
-    error LengthMismatch();
     error InvalidTiming();
 
     // --- demand ---
 
-    /// @notice Places a bid for the calling wallet (a factory's clone), which vouches for `agent`. Escrow comes from the wallet's credit first.
+    /// @notice Places a bid for the calling wallet (a factory's clone), which vouches for `agent`. Escrow comes from the key's credit first.
     function placeBid(BidTerms calldata terms, address agent) external returns (uint96 agreementId);
     /// @notice Places a bid for `bid.wallet` with `bid.agent`'s nested signature; anyone may send it.
     function placeBidWithSignature(Bid calldata bid, bytes calldata signature) external returns (uint96 agreementId);
@@ -148,8 +176,10 @@ interface IAIPowerRental {
     function cancel(uint96 agreementId) external;
     /// @notice Disputes a submitted result with a deposit equal to the claimed pay (at least the minimum bill), given back when the
     /// ruling pays less than claimed or slashes, and on time-out; else the provider gets it. Caller: the wallet, inside the
-    /// challenge window.
-    function dispute(uint96 agreementId, bytes32 reasonHash) external;
+    /// challenge window; `counted` says whether the deposit counts against the key's limits.
+    function dispute(uint96 agreementId, bytes32 reasonHash, bool counted) external;
+    /// @notice Sends a key's credit to its wallet and tells it what is to be counted. Caller: the wallet.
+    function collect(address agent) external returns (uint96 credit, uint96 spent, uint96 released);
 
     // --- supply ---
 
@@ -176,7 +206,8 @@ interface IAIPowerRental {
         external
         returns (uint96 agreementId);
     /// @notice Starts with the agent's countersignature, before the start deadline. Caller: provider or operator.
-    function start(uint96 agreementId, bytes32 imageDigest, bytes calldata countersignature) external;
+    /// @param specHash Hash of the spec both sides mean. The market keeps no copy: it is what the countersignature says.
+    function start(uint96 agreementId, bytes32 specHash, bytes32 imageDigest, bytes calldata countersignature) external;
     /// @notice Refuses a confirmed rental for half of the no-show penalty from the bond; the escrow is refunded.
     function decline(uint96 agreementId) external;
     /// @notice Submits the result. claimedSeconds ≤ elapsed; at least minBilled is billed, at most maxDuration.
@@ -201,14 +232,9 @@ interface IAIPowerRental {
         external
         returns (uint96[] memory ids);
     /// @notice Skips what is no longer Confirmed or past its deadline, and invalid countersignatures.
-    function startBatch(uint96[] calldata ids, bytes32 imageDigest, bytes[] calldata countersignatures) external;
+    function startBatch(StartItem[] calldata items) external;
     /// @notice Skips what is no longer Running or past its deadline.
-    function submitBatch(
-        uint96[] calldata ids,
-        uint40[] calldata claimedSeconds,
-        bytes32[] calldata resultHashes,
-        bytes32[] calldata receiptRoots
-    ) external;
+    function submitBatch(SubmitItem[] calldata items) external;
 
     // --- arbiter and admin ---
 
@@ -216,6 +242,7 @@ interface IAIPowerRental {
     function resolve(uint96 agreementId, uint96 pay, uint96 slash) external;
     /// @notice Adds a class; its base price (tick 0) is write-once.
     function addClass(uint8 cls, uint128 basePrice) external;
+    /// @notice Adds a template, at most number 127, for the classes of the mask; write-once.
     function addTemplate(uint16 templateId, uint32 classMask, Template calldata template) external;
     function setConfig(uint16 feeBps, address treasury, address arbiter, address pauser) external;
     /// @notice Stops entries (bids, offers, matches), never exits.
@@ -230,8 +257,9 @@ interface IAIPowerRental {
     function config() external view returns (uint16 feeBps, address treasury, address arbiter, address pauser);
     function classBase(uint8 cls) external view returns (uint128);
     function priceOf(uint8 cls, uint8 tick) external view returns (uint128);
-    function escrowOf(uint8 cls, uint8 tick, uint24 maxDuration) external view returns (uint96);
     function agreement(uint96 agreementId) external view returns (Agreement memory);
+    /// @notice Who placed an agreement; both zero when there is none.
+    function partiesOf(uint96 agreementId) external view returns (address wallet, address agent);
     /// @notice The state `advance` would give at `timestamp` (Unix s).
     function effectiveState(uint96 agreementId, uint40 timestamp) external view returns (Status);
     function offer(uint64 offerId) external view returns (Offer memory);
@@ -239,12 +267,14 @@ interface IAIPowerRental {
     function bitmap(uint16 book) external view returns (uint256);
     /// @notice Best matchable bid at or above `minTick`, expired heads skipped (at most 8 looked at); 0 when none.
     function bestBid(uint16 book, uint8 minTick) external view returns (uint96 agreementId);
+    /// @notice What `account` could withdraw. Keys have accounts of their own.
     function creditOf(address account) external view returns (uint96);
+    function keyAccount(address agent) external view returns (KeyAccount memory);
     function isProvider(address provider) external view returns (bool);
     function isOperator(address provider, address operator) external view returns (bool);
     function nonces(address wallet, uint192 key) external view returns (uint256);
     /// @notice EIP-712 digest of a bid under this market's domain.
     function bidDigest(Bid calldata bid) external view returns (bytes32);
     /// @notice EIP-712 digest an agent signs to countersign the start of a confirmed agreement.
-    function startDigest(uint96 agreementId) external view returns (bytes32);
+    function startDigest(uint96 agreementId, bytes32 specHash) external view returns (bytes32);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {BidTerms, KeyPolicy, KeyState, WalletLimits} from "./Types.sol";
+import {BidTerms, Funding, KeyPolicy, KeyState, WalletLimits} from "./Types.sol";
 
 /// @title IAgentWallet
 /// @notice An agent's purse. The owner funds it and sets limits; session keys bid within them through the trusted forwarder.
@@ -29,13 +29,20 @@ interface IAgentWallet {
     event AllAgentsDeactivated(uint32 epoch);
     /// @notice The wallet's own limits changed.
     event SpendingLimitUpdated(uint96 daily, uint96 perBid, uint96 lifetime);
-    /// @notice A bid (or a key's deposit in a dispute; the owner's stands outside all limits) was funded: `amount` is reserved, of
-    /// which the wallet's market credit gave `creditUsed`.
+    /// @notice A bid (or a key's deposit in a dispute; the owner's stands outside all limits) was funded: `amount` is
+    /// reserved, of which the key's market credit gave `creditUsed`. Before that, reservations of ended bids of `agent` ended:
+    /// `spent` was spent, `released` was not. All four change `agent`, its ancestors and the wallet alike.
     event MicroTransactionExecuted(
-        uint96 indexed bidId, address indexed agent, uint96 amount, uint96 creditUsed, uint96 reservedAfter
+        uint96 indexed bidId,
+        address indexed agent,
+        uint96 amount,
+        uint96 creditUsed,
+        uint96 spent,
+        uint96 released,
+        uint96 reservedAfter
     );
-    /// @notice The reservation of a bid ended: `released` was never spent, `spent` was.
-    event SpendReconciled(uint96 indexed bidId, address indexed agent, uint96 released, uint96 spent);
+    /// @notice Reservations of ended bids of `agent` ended without a new one.
+    event SpendReconciled(address indexed agent, uint96 spent, uint96 released, uint96 reservedAfter);
     /// @notice The owner took tokens out.
     event FundsWithdrawn(address indexed to, uint96 amount);
     /// @notice The owner paused or resumed the wallet.
@@ -61,14 +68,12 @@ interface IAgentWallet {
     error PerBidLimitExceeded(address agent, uint96 amount, uint96 limit);
     error DailyLimitExceeded(address agent, uint256 wanted, uint96 limit);
     error LifetimeLimitExceeded(address agent, uint256 wanted, uint96 limit);
-    error InsufficientFunds(uint96 wanted, uint256 available);
     error NotBidAgent(uint96 bidId, address caller);
     error BidUnknown(uint96 bidId);
     error DelegationTooDeep(address parent);
     error DelegationExceedsParent(address parent);
     error LimitTooLarge(uint96 limit, uint96 max);
     error InvalidPolicy();
-    error NotReconcilable(uint96 bidId);
     error NotFactory(address caller);
     error UnsupportedDecimals(uint8 decimals);
 
@@ -105,10 +110,9 @@ interface IAgentWallet {
 
     /// @notice Sends tokens out. Caller: the owner.
     function withdraw(address to, uint96 amount) external;
-    /// @notice Pulls the wallet's credit from the market into the wallet. Caller: anyone.
-    function collect() external returns (uint96 amount);
-    /// @notice Releases the reservation of a bid that is terminal on the market but whose hook failed. Caller: anyone.
-    function reconcile(uint96 bidId) external;
+    /// @notice Pulls a key's credit from the market into the wallet, and counts what its ended bids spent and released.
+    /// Caller: anyone. Of use for keys that bid no more; those that do are counted at their next bid.
+    function collect(address agent) external returns (uint96 credit);
     /// @notice Offers ownership; the new owner accepts.
     function transferOwnership(address newOwner) external;
     /// @notice Accepts ownership.
@@ -116,14 +120,11 @@ interface IAgentWallet {
 
     // --- the market's hooks (raw sender) ---
 
-    /// @notice Reserves `amount` under every limit of `agent`, its ancestors and the wallet, and sends `amount - creditUsed` to the market.
-    function fundBid(uint96 bidId, address agent, uint8 cls, uint8 tick, uint96 amount, uint96 creditUsed) external;
-    /// @notice Reserves and sends a dispute's deposit on top of the bid's reservation.
-    function fundDeposit(uint96 bidId, uint96 amount, uint96 creditUsed) external;
-    /// @notice Ends a reservation; `spent` moves into the rolling window, the rest is released.
-    function onBidClosed(uint96 bidId, uint96 spent) external;
-    /// @notice Whether `key` may countersign the start of `bidId` by `provider`.
-    function mayStart(uint96 bidId, address key, address provider) external view returns (bool);
+    /// @notice Counts what ended; reserves `amount` under every limit of `agent`, its ancestors and the wallet, unless the
+    /// deposit is the owner's; sends `amount - creditUsed` to the market. Class and price caps go by the id of the bid.
+    function fund(uint96 bidId, address agent, Funding calldata funding) external;
+    /// @notice Whether `key` may countersign the start of a bid of `agent` by `provider`.
+    function mayStart(address agent, address key, address provider) external view returns (bool);
     /// @notice EIP-1271, for the market alone: `signature` = agent (20 bytes) ‖ ECDSA (65 bytes) ‖ ERC-7739 nesting.
     function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4);
 
@@ -136,12 +137,11 @@ interface IAgentWallet {
     function limits() external view returns (WalletLimits memory);
     function keyState(address agent) external view returns (KeyState memory);
     function isActive(address agent) external view returns (bool);
+    /// @notice Reserved for live bids, and for ended ones that were not counted yet.
     function reserved() external view returns (uint96);
     function lifetimeSpent() external view returns (uint96);
     /// @notice Spent in the rolling window as counted against the limit (rounded up).
     function spentInWindow() external view returns (uint96);
-    /// @notice What `agent` could still reserve now, under every limit and the wallet's balance plus credit.
+    /// @notice What `agent` could still reserve now, under every limit and the wallet's balance plus the key's credit.
     function availableTo(address agent) external view returns (uint96);
-    /// @notice Key and amount of a live reservation.
-    function reservation(uint96 bidId) external view returns (address agent, uint96 amount);
 }

@@ -71,20 +71,20 @@ struct Start {
 
 /// @notice A bid or rental as stored.
 /// @param id class 8 | bucket and pre-emptible flag 8 | tick 8 | sequence 64, most significant first.
+/// @param agent Session key that placed it; `wallet` is the wallet that key belongs to.
 /// @param startOrBillable Confirmed: 0; Running: start time (Unix s); Submitted and later: seconds to bill.
 /// @param deadline Absolute Unix second from which anyone may move the agreement on.
 /// @param paid Terminal: tokens taken from escrow (provider's pay plus fee plus penalty); otherwise 0.
-/// @param flags Bits: 1 receipts were given, 2 pre-empted, 4 a dispute's deposit was forfeited to the provider.
-/// @param evidence Spec hash until submitted, then keccak256(specHash, resultHash, receiptRoot).
+/// @param flags Bits: 1 receipts were given, 2 pre-empted, 4 a dispute's deposit counts against the key's limits.
 struct Agreement {
     uint96 id;
     address wallet;
+    address agent;
     uint24 maxDuration;
     uint40 expiry;
     uint16 feeBps;
     Status status;
     uint8 flags;
-    bytes32 evidence;
     uint64 offerId;
     uint40 startOrBillable;
     uint40 deadline;
@@ -106,7 +106,55 @@ struct Offer {
     uint16 used;
     uint40 validUntil;
     uint96 bondPerSlot;
-    bool active;
+}
+
+/// @notice What the market holds for a session key.
+/// @param wallet Wallet the key belongs to, for good from its first bid on; zero before.
+/// @param credit Token units that fund the key's next bids, or go back to the wallet by `collect`.
+/// @param spent Token units of ended bids that were spent and that the wallet has not counted yet.
+/// @param released Token units of ended bids that were not spent and that the wallet still holds reserved.
+struct KeyAccount {
+    address wallet;
+    uint96 credit;
+    uint96 spent;
+    uint96 released;
+}
+
+/// @notice What the market asks money for. An owner's deposit stands outside all limits.
+enum FundingKind {
+    Bid,
+    Deposit,
+    OwnerDeposit
+}
+
+/// @notice What the market asks of a wallet when it funds a bid or a deposit, in token units.
+/// @param kind What for.
+/// @param amount To be reserved, or only given if it is an owner's deposit.
+/// @param creditUsed Part of `amount` that the key's credit gives; the wallet sends the rest.
+/// @param spent As in KeyAccount: to be counted now, before anything is reserved.
+/// @param released As in KeyAccount.
+struct Funding {
+    FundingKind kind;
+    uint96 amount;
+    uint96 creditUsed;
+    uint96 spent;
+    uint96 released;
+}
+
+/// @notice One start of a batch; as the arguments of `start`.
+struct StartItem {
+    uint96 agreementId;
+    bytes32 specHash;
+    bytes32 imageDigest;
+    bytes countersignature;
+}
+
+/// @notice One result of a batch; as the arguments of `submit`.
+struct SubmitItem {
+    uint96 agreementId;
+    uint40 claimedSeconds;
+    bytes32 resultHash;
+    bytes32 receiptRoot;
 }
 
 /// @notice One price level of a book: sequences [head, tail) of which `live` are open bids.

@@ -3,8 +3,9 @@ pragma solidity ^0.8.28;
 
 import {Status} from "../interfaces/Types.sol";
 
-/// @notice The first storage slot of an agreement.
-/// @dev From the lowest bit: wallet 160, maxDuration 20, expiry 36, lifetime 20, feeBps 12, status 4, flags 4.
+/// @notice The first storage slot of an agreement, written when it is placed and once more if it leaves its queue without
+/// a match. What a match changes is in the second slot, so that neither matching nor working writes this one.
+/// @dev From the lowest bit: agent 160, maxDuration 20, expiry 36, lifetime 20, feeBps 12, status 4, unused 4.
 /// `lifetime` is expiry minus the time of placing, which a plain struct would have no room for.
 type Head is uint256;
 
@@ -12,23 +13,19 @@ using Heads for Head global;
 
 /// @notice Packs and reads `Head`.
 library Heads {
-    uint8 internal constant HAS_RECEIPTS = 1;
-    uint8 internal constant PREEMPTED = 2;
-    uint8 internal constant DEPOSIT_FORFEITED = 4;
-
     /// @notice The head of an open bid. Callers keep every value within its bits.
-    function open(address wallet_, uint256 maxDuration_, uint256 expiry_, uint256 placedAt_, uint256 feeBps_)
+    function open(address agent_, uint256 maxDuration_, uint256 expiry_, uint256 placedAt_, uint256 feeBps_)
         internal
         pure
         returns (Head)
     {
         return Head.wrap(
-            uint256(uint160(wallet_)) | maxDuration_ << 160 | expiry_ << 180 | (expiry_ - placedAt_) << 216 | feeBps_
+            uint256(uint160(agent_)) | maxDuration_ << 160 | expiry_ << 180 | (expiry_ - placedAt_) << 216 | feeBps_
                 << 236 | uint256(uint8(Status.Open)) << 248
         );
     }
 
-    function wallet(Head self) internal pure returns (address) {
+    function agent(Head self) internal pure returns (address) {
         return address(uint160(Head.unwrap(self)));
     }
 
@@ -51,27 +48,15 @@ library Heads {
     }
 
     function status(Head self) internal pure returns (Status) {
-        return Status(uint8(Head.unwrap(self) >> 248 & 0xf));
+        return Status(uint8(Head.unwrap(self) >> 248));
     }
 
     /// @dev Cheaper than comparing `status`, which checks the enum's range.
-    function isIn(Head self, Status status_) internal pure returns (bool) {
-        return Head.unwrap(self) >> 248 & 0xf == uint8(status_);
-    }
-
-    function flags(Head self) internal pure returns (uint256) {
-        return Head.unwrap(self) >> 252;
-    }
-
-    function has(Head self, uint256 flag) internal pure returns (bool) {
-        return flags(self) & flag != 0;
+    function isOpen(Head self) internal pure returns (bool) {
+        return Head.unwrap(self) >> 248 == uint8(Status.Open);
     }
 
     function withStatus(Head self, Status status_) internal pure returns (Head) {
-        return Head.wrap(Head.unwrap(self) & ~(uint256(0xf) << 248) | uint256(uint8(status_)) << 248);
-    }
-
-    function withFlags(Head self, uint256 flags_) internal pure returns (Head) {
-        return Head.wrap(Head.unwrap(self) | flags_ << 252);
+        return Head.wrap(Head.unwrap(self) << 8 >> 8 | uint256(uint8(status_)) << 248);
     }
 }

@@ -23,24 +23,29 @@ library Ledgers {
         uint256 window;
     }
 
-    /// @notice Reserves `amount` or reverts; `spender` only names the ledger in errors.
-    function reserve(Ledger storage self, address spender, uint96 amount, uint256 unit) internal {
-        uint256 held = uint256(self.reserved) + amount;
-        uint256 wanted = held + windowSpent(self, unit);
-        uint256 limit = self.daily * unit;
-        if (wanted > limit) revert IAgentWallet.DailyLimitExceeded(spender, wanted, limit.toUint96());
-        wanted = held + self.spent;
-        limit = self.lifetime * unit;
-        if (wanted > limit) revert IAgentWallet.LifetimeLimitExceeded(spender, wanted, limit.toUint96());
+    /// @notice Ends reservations, of which `spent` was spent and `released` was not; then reserves `amount` or reverts.
+    /// @dev Without an amount it never reverts, whatever the limits are by now: what was reserved must come back.
+    /// `spender` only names the ledger in errors.
+    function update(Ledger storage self, address spender, uint96 amount, uint96 spent, uint96 released, uint256 unit)
+        internal
+    {
+        uint256 window = self.window;
+        uint256 held = uint256(self.reserved) - spent - released + amount;
+        uint256 total = uint256(self.spent) + spent;
+        if (spent != 0) {
+            window = SpendWindow.add(window, block.timestamp, units(spent, unit));
+            self.window = window;
+            self.spent = total.toUint88();
+        }
+        if (amount != 0) {
+            uint256 wanted = held + SpendWindow.sum(window, block.timestamp) * unit;
+            uint256 limit = self.daily * unit;
+            if (wanted > limit) revert IAgentWallet.DailyLimitExceeded(spender, wanted, limit.toUint96());
+            wanted = held + total;
+            limit = self.lifetime * unit;
+            if (wanted > limit) revert IAgentWallet.LifetimeLimitExceeded(spender, wanted, limit.toUint96());
+        }
         self.reserved = held.toUint72();
-    }
-
-    /// @notice Ends a reservation of `amount`, of which `spent` was spent.
-    function settle(Ledger storage self, uint96 amount, uint96 spent, uint256 unit) internal {
-        self.reserved = (uint256(self.reserved) - amount).toUint72();
-        if (spent == 0) return;
-        self.spent = (uint256(self.spent) + spent).toUint88();
-        self.window = SpendWindow.add(self.window, block.timestamp, (uint256(spent) + unit - 1) / unit);
     }
 
     /// @notice Token units that count as spent in the window now.
@@ -48,11 +53,17 @@ library Ledgers {
         return SpendWindow.sum(self.window, block.timestamp) * unit;
     }
 
-    /// @notice Token units that could still be reserved now.
-    function room(Ledger storage self, uint256 unit) internal view returns (uint256) {
-        uint256 byDay = _minus(self.daily * unit, self.reserved + windowSpent(self, unit));
-        uint256 byLife = _minus(self.lifetime * unit, uint256(self.reserved) + self.spent);
+    /// @notice Token units that could be reserved now, once `spent` and `released` are settled.
+    function room(Ledger storage self, uint96 spent, uint96 released, uint256 unit) internal view returns (uint256) {
+        uint256 held = uint256(self.reserved) - spent - released;
+        uint256 byDay = _minus(self.daily * unit, held + windowSpent(self, unit) + units(spent, unit) * unit);
+        uint256 byLife = _minus(self.lifetime * unit, held + self.spent + spent);
         return byDay < byLife ? byDay : byLife;
+    }
+
+    /// @notice Units that `amount` counts for, rounded up.
+    function units(uint96 amount, uint256 unit) internal pure returns (uint256) {
+        return (uint256(amount) + unit - 1) / unit;
     }
 
     function _minus(uint256 a, uint256 b) private pure returns (uint256) {

@@ -9,6 +9,7 @@ library SpendWindow {
     uint256 internal constant LANE_SECONDS_LOG2 = 14;
     uint256 internal constant LANE_MAX = type(uint32).max;
     uint256 private constant LANES_MASK = (1 << 224) - 1;
+    uint256 private constant PAIRS = 0x00000000ffffffff00000000ffffffff00000000ffffffff00000000ffffffff;
 
     /// @notice The window as of `timestamp` (Unix s): lanes that fell out are gone.
     function roll(uint256 window, uint256 timestamp) internal pure returns (uint256) {
@@ -22,11 +23,12 @@ library SpendWindow {
 
     /// @notice Units that count against a limit at `timestamp`.
     function sum(uint256 window, uint256 timestamp) internal pure returns (uint256 total) {
-        uint256 lanes = roll(window, timestamp);
+        uint256 lanes = roll(window, timestamp) & LANES_MASK;
         unchecked {
-            for (uint256 i; i < 7; ++i) {
-                total += (lanes >> (i * 32)) & LANE_MAX;
-            }
+            // Seven lanes in four pairs, each pair in 64 bits, then two times two.
+            total = (lanes & PAIRS) + (lanes >> 32 & PAIRS);
+            total += total >> 128;
+            total = (total + (total >> 64)) & type(uint64).max;
         }
     }
 
