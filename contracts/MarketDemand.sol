@@ -67,13 +67,17 @@ abstract contract MarketDemand is MarketSettlement {
                 agreementId, head, block.timestamp < head.expiry() ? RemovalReason.Cancelled : RemovalReason.Expired
             );
         }
-        bool confirmed = rental.isIn(Status.Confirmed);
-        rental = _timely(agreementId, confirmed ? Status.Confirmed : Status.Running);
-        uint256 elapsed = confirmed ? 0 : block.timestamp - rental.startOrBillable();
-        Outcome memory outcome;
-        outcome.status = Status.Cancelled;
-        outcome.gross = _cost(agreementId, _billable(elapsed, head.maxDuration()));
-        _close(agreementId, rental, outcome);
+        if (rental.isIn(Status.Confirmed)) {
+            // A provider that earned by it would overtake cancels, and a thief with the key would pay itself past the
+            // countersignature.
+            _callOff(agreementId, true);
+            return;
+        }
+        rental = _timely(agreementId, Status.Running);
+        // Through the challenge window, since a key must not accept a bill for its owner. The cancel is the consumer's
+        // own word that the rental ran, hence stands for receipts.
+        uint256 billable = _billable(block.timestamp - rental.startOrBillable(), head.maxDuration());
+        _deliver(agreementId, rental, billable, 0, 0, Rentals.CANCELLED | Rentals.HAS_RECEIPTS);
     }
 
     /// @inheritdoc IAIPowerRental

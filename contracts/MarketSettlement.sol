@@ -108,7 +108,8 @@ abstract contract MarketSettlement is MarketState {
         if (status == Status.Confirmed) return (Status.Expired, availableAt);
         if (status == Status.Running) return (Status.Failed, availableAt);
         if (status == Status.Disputed) return (Status.Resolved, availableAt);
-        return (rental.has(Rentals.PREEMPTED) ? Status.Preempted : Status.Settled, availableAt);
+        if (rental.has(Rentals.PREEMPTED)) return (Status.Preempted, availableAt);
+        return (rental.has(Rentals.CANCELLED) ? Status.Cancelled : Status.Settled, availableAt);
     }
 
     function _advance(uint256 id, Rental rental, Status next) private {
@@ -151,6 +152,37 @@ abstract contract MarketSettlement is MarketState {
     }
 
     // --- the end of a rental ---
+
+    /// @dev Ends a confirmed rental at the cost of the side that calls it off: half of what silence costs, so that saying
+    /// no is the better choice, and burned like it.
+    function _callOff(uint256 id, bool byConsumer) internal {
+        Rental rental = _timely(id, Status.Confirmed);
+        uint256 cost = (_noShow(id, rental.offerId()) + 1) / 2;
+        Outcome memory outcome;
+        outcome.status = Status.Cancelled;
+        if (byConsumer) {
+            outcome.penalty = cost;
+        } else {
+            outcome.slash = cost;
+            emit AgreementDeclined(uint96(id), uint96(cost));
+        }
+        _close(id, rental, outcome);
+    }
+
+    /// @dev Ends the work: from now on the result and the bill may be challenged.
+    function _deliver(
+        uint256 id,
+        Rental rental,
+        uint256 billable,
+        bytes32 resultHash,
+        bytes32 receiptRoot,
+        uint256 flags
+    ) internal {
+        uint256 deadline = block.timestamp + CHALLENGE_WINDOW;
+        if (receiptRoot != 0) flags |= Rentals.HAS_RECEIPTS;
+        _records[id].rental = rental.moved(Status.Submitted, billable, deadline, flags);
+        emit PerformanceSubmitted(uint96(id), uint40(billable), resultHash, receiptRoot, uint40(deadline), uint8(flags));
+    }
 
     /// @dev Splits escrow and bond and frees the slot.
     function _close(uint256 id, Rental rental, Outcome memory outcome) internal {

@@ -48,6 +48,8 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
 
     /// @dev Where burned tokens are credited; nobody can withdraw them.
     address internal constant BURNED = 0x000000000000000000000000000000000000dEaD;
+    string private constant NAME = "AIPowerRental";
+    string private constant VERSION = "1";
     uint16 internal constant MAX_FEE_BPS = 1000;
     uint16 internal constant MAX_TEMPLATE = 127;
     uint256 internal constant MAX_ENDPOINT_LENGTH = 256;
@@ -98,7 +100,7 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
         address pauser_,
         uint16 feeBps_,
         Timing memory timing_
-    ) EIP712("AIPowerRental", "1") Ownable(admin) {
+    ) EIP712(NAME, VERSION) Ownable(admin) {
         if (token_ == address(0) || factory_ == address(0)) revert ZeroAddress();
         if (
             timing_.startDeadline == 0 || timing_.startDeadline > MAX_CLOCK || timing_.submitGrace > MAX_CLOCK
@@ -221,7 +223,7 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
 
     /// @inheritdoc IAIPowerRental
     function offer(uint64 offerId) external view returns (Offer memory) {
-        Listing memory listing = _listings[offerId];
+        Listing storage listing = _listings[offerId];
         return Offer({
             provider: listing.provider,
             cls: listing.cls,
@@ -269,6 +271,16 @@ abstract contract MarketState is IAIPowerRental, EIP712, NoncesKeyed, Reentrancy
     /// @inheritdoc IAIPowerRental
     function nonces(address wallet, uint192 key) public view override(IAIPowerRental, NoncesKeyed) returns (uint256) {
         return NoncesKeyed.nonces(wallet, key);
+    }
+
+    /// @dev As inherited, without the reserve for names that do not fit in a word.
+    function eip712Domain()
+        public
+        view
+        override
+        returns (bytes1, string memory, string memory, uint256, address, bytes32, uint256[] memory)
+    {
+        return (hex"0f", NAME, VERSION, block.chainid, address(this), 0, new uint256[](0));
     }
 
     /// @inheritdoc IAIPowerRental

@@ -67,14 +67,21 @@ abstract contract MarketSupply is MarketDemand {
         if (bookMask == 0 || slots == 0 || validUntil <= block.timestamp) revert InvalidOffer();
         _checkBond(cls, reserveTick, bondPerSlot);
         offerId = ++_lastOfferId;
-        _listings[offerId] = Listing(msg.sender, cls, bookMask, reserveTick, slots, 0, validUntil, bondPerSlot);
+        // Field by field: a fifth of a kilobyte shorter than a struct in memory, for the same two writes.
+        Listing storage listing = _listings[offerId];
+        listing.provider = msg.sender;
+        listing.cls = cls;
+        listing.bookMask = bookMask;
+        listing.reserveTick = reserveTick;
+        listing.slots = slots;
+        listing.validUntil = validUntil;
+        listing.bondPerSlot = bondPerSlot;
         emit OfferPosted(offerId, msg.sender, cls, bookMask, slots, reserveTick, bondPerSlot, validUntil);
 
         uint256 bonds = uint256(slots) * bondPerSlot;
         uint256 due = bonds - _useCredit(msg.sender, bonds);
-        if (due == 0) return offerId;
         uint256 before = _balance();
-        IERC20(token).safeTransferFrom(msg.sender, address(this), due);
+        if (due != 0) IERC20(token).safeTransferFrom(msg.sender, address(this), due);
         _checkReceived(before, due);
     }
 
@@ -181,13 +188,8 @@ abstract contract MarketSupply is MarketDemand {
 
     /// @inheritdoc IAIPowerRental
     function decline(uint96 agreementId) external nonReentrant {
-        (Rental rental,) = _supplied(agreementId, Status.Confirmed);
-        // Half of what silence costs, so that saying no is the better choice.
-        Outcome memory outcome;
-        outcome.status = Status.Cancelled;
-        outcome.slash = (_noShow(agreementId, rental.offerId()) + 1) / 2;
-        emit AgreementDeclined(agreementId, uint96(outcome.slash));
-        _close(agreementId, rental, outcome);
+        _supplied(agreementId, Status.Confirmed);
+        _callOff(agreementId, false);
     }
 
     /// @inheritdoc IAIPowerRental
@@ -330,21 +332,5 @@ abstract contract MarketSupply is MarketDemand {
         uint256 elapsed = block.timestamp - rental.startOrBillable();
         if (claimedSeconds > elapsed) revert ClaimTooLong(uint96(id), uint40(claimedSeconds), uint40(elapsed));
         _deliver(id, rental, _billable(claimedSeconds, _maxDuration(rental)), resultHash, receiptRoot, 0);
-    }
-
-    function _deliver(
-        uint256 id,
-        Rental rental,
-        uint256 billable,
-        bytes32 resultHash,
-        bytes32 receiptRoot,
-        uint256 flags
-    ) private {
-        uint256 deadline = block.timestamp + CHALLENGE_WINDOW;
-        if (receiptRoot != 0) flags |= Rentals.HAS_RECEIPTS;
-        _records[id].rental = rental.moved(Status.Submitted, billable, deadline, flags);
-        emit PerformanceSubmitted(
-            uint96(id), uint40(billable), resultHash, receiptRoot, uint40(deadline), flags & Rentals.PREEMPTED != 0
-        );
     }
 }

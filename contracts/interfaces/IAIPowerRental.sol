@@ -82,13 +82,14 @@ interface IAIPowerRental {
     event AgreementStarted(
         uint96 indexed agreementId, uint40 startTime, uint40 endTime, bytes32 specHash, bytes32 imageDigest
     );
+    /// @param flags As in Agreement: pre-empted, cancelled, with receipts.
     event PerformanceSubmitted(
         uint96 indexed agreementId,
         uint40 billable,
         bytes32 resultHash,
         bytes32 receiptRoot,
         uint40 challengeEnd,
-        bool preempted
+        uint8 flags
     );
     /// @param initiator The wallet.
     /// @param creditUsed Part of the deposit that the key's credit gave.
@@ -171,8 +172,9 @@ interface IAIPowerRental {
     function placeBid(BidTerms calldata terms, address agent) external returns (uint96 agreementId);
     /// @notice Places a bid for `bid.wallet` with `bid.agent`'s nested signature; anyone may send it.
     function placeBidWithSignature(Bid calldata bid, bytes calldata signature) external returns (uint96 agreementId);
-    /// @notice Open: leaves the queue, full refund after the minimum lifetime. Confirmed or Running: bills max(elapsed, minBilled),
-    /// where a rental that did not start has run for no time. Caller: the wallet.
+    /// @notice Open: leaves the queue after the minimum lifetime, full refund. Confirmed: burns half of the no-show penalty.
+    /// Running: bills max(elapsed, minBilled), which passes through the challenge window like any bill; the default of a
+    /// dispute favours it. Caller: the wallet.
     function cancel(uint96 agreementId) external;
     /// @notice Disputes a submitted result with a deposit equal to the claimed pay (at least the minimum bill), given back when the
     /// ruling pays less than claimed or slashes, and on time-out; else the provider gets it. Caller: the wallet, inside the
@@ -218,7 +220,7 @@ interface IAIPowerRental {
     // --- anyone ---
 
     /// @notice Moves an agreement past its deadline on: Open → Expired, Confirmed → Expired (no-show: both sides lose the same
-    /// small amount), Running → Failed (bond slashed), Submitted → Settled or Preempted, Disputed → Resolved by default.
+    /// small amount), Running → Failed (bond slashed), Submitted → Settled, Preempted or Cancelled, Disputed → Resolved by default.
     function advance(uint96 agreementId) external returns (Status);
     /// @notice `advance` for many; those that can't move are skipped.
     function prune(uint96[] calldata agreementIds) external returns (uint256 moved);

@@ -75,7 +75,8 @@ struct Start {
 /// @param startOrBillable Confirmed: 0; Running: start time (Unix s); Submitted and later: seconds to bill.
 /// @param deadline Absolute Unix second from which anyone may move the agreement on.
 /// @param paid Terminal: tokens taken from escrow (provider's pay plus fee plus penalty); otherwise 0.
-/// @param flags Bits: 1 receipts were given, 2 pre-empted, 4 a dispute's deposit counts against the key's limits.
+/// @param flags Bits: 1 receipts were given, 2 pre-empted, 4 a dispute's deposit counts against the key's
+/// limits, 8 cancelled while running.
 struct Agreement {
     uint96 id;
     address wallet;

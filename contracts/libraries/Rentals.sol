@@ -15,6 +15,7 @@ library Rentals {
     uint256 internal constant HAS_RECEIPTS = 1;
     uint256 internal constant PREEMPTED = 2;
     uint256 internal constant DEPOSIT_COUNTED = 4;
+    uint256 internal constant CANCELLED = 8;
 
     uint256 private constant MASK40 = (1 << 40) - 1;
     uint256 private constant MASK96 = (1 << 96) - 1;
