@@ -34,7 +34,10 @@ contract AgentWalletFactory is IAgentWalletFactory {
     ) external returns (address wallet) {
         if (owner == address(0)) revert ZeroOwner();
         bytes32 digest = _digest(owner, salt, limits, agent, policy);
-        wallet = Clones.cloneDeterministicWithImmutableArgs(implementation, abi.encode(digest), digest);
+        wallet = _addressOf(digest);
+        // Somebody was faster with the same wallet: a second creation would burn nearly all gas of the transaction.
+        if (wallet.code.length != 0) return wallet;
+        Clones.cloneDeterministicWithImmutableArgs(implementation, abi.encode(digest), digest);
         emit AgentRegistered(wallet, owner, agent, salt);
         AgentWallet(wallet).initialize(owner, limits, agent, policy);
     }

@@ -81,6 +81,8 @@ interface IAgentWallet {
     function initialize(address owner_, WalletLimits calldata limits, address agent, KeyPolicy calldata policy) external;
 
     // --- session keys, through the forwarder ---
+    // Warning: a request should ask for at least 1,500,000 gas. The forwarder lets a request through whose inner call had
+    // 63/64 of too little, five calls deep: with less, whoever sends it can make it fail and its nonce count.
 
     /// @notice Places a fully escrowed bid. Caller: a session key with permission 1.
     function placeBid(BidTerms calldata terms) external returns (uint96 bidId);

@@ -13,7 +13,7 @@ interface IAgentWalletFactory {
     error ZeroOwner();
     error MarketMismatch(address market);
 
-    /// @notice Creates a wallet. Anyone may send it: the address commits to all arguments.
+    /// @notice Creates a wallet, or returns the one there is. Anyone may send it: the address commits to all arguments.
     function createWallet(
         address owner,
         bytes32 salt,
