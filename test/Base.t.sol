@@ -168,6 +168,11 @@ abstract contract Base is Test {
         return escrow(TICK, 120);
     }
 
+    /// @dev What the market holds for the key that most tests bid with.
+    function keyCredit() internal view returns (uint96) {
+        return market.keyAccount(agent).credit;
+    }
+
     // --- states ---
 
     function place() internal returns (uint96) {
@@ -232,6 +237,22 @@ abstract contract Base is Test {
         id = submitted();
         vm.prank(agent);
         wallet.dispute(id, "bad");
+    }
+
+    /// @dev A key that `parent` may delegate to, and its private key.
+    function delegate(address parent, string memory name) internal returns (address key, uint256 secret) {
+        (key, secret) = makeAddrAndKey(name);
+        KeyPolicy memory p = policy();
+        vm.prank(parent);
+        wallet.authorizeAgent(key, p);
+    }
+
+    /// @dev A key at the greatest depth, with all that it descends from: the owner's key first.
+    function lineage() internal returns (address[4] memory keys, uint256 deepestSecret) {
+        keys[0] = agent;
+        for (uint256 depth = 1; depth < 4; ++depth) {
+            (keys[depth], deepestSecret) = delegate(keys[depth - 1], vm.toString(depth));
+        }
     }
 
     function settled() internal returns (uint96 id) {
@@ -342,7 +363,6 @@ abstract contract Base is Test {
 
     // --- checks ---
 
-    /// @dev Law 1: the market's tokens are exactly what it owes. Callers list every account with credit.
     function assertStatus(uint96 id, Status expected) internal view {
         assertEq(uint8(market.agreement(id).status), uint8(expected), "status");
     }

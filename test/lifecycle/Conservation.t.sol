@@ -2,20 +2,29 @@
 pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
-import {BidTerms, Offer, Status} from "../../contracts/interfaces/Types.sol";
+import {Agreement, BidTerms, KeyAccount, Offer, Status} from "../../contracts/interfaces/Types.sol";
 
 /// @notice Law 1 over every way a rental can end: what came in is paid, refunded, burned or still held.
 contract ConservationTest is Base {
     uint256 private constant SUPPLY = 2000 ether;
     uint96[] private ids;
+    address private other;
+    /// @dev Deposits of keys that rulings gave to the provider.
+    uint256 private forfeited;
+
+    function setUp() public override {
+        super.setUp();
+        (other,) = delegate(agent, "child");
+    }
 
     /// @dev The market's tokens equal live escrow, deposits, bonds and credits.
     function assertSolvent() private view {
         uint256 owed;
-        address[5] memory accounts = [address(wallet), provider, treasury, BURNED, stranger];
+        address[4] memory accounts = [provider, treasury, BURNED, stranger];
         for (uint256 i; i < accounts.length; ++i) {
             owed += market.creditOf(accounts[i]);
         }
+        owed += market.keyAccount(agent).credit + market.keyAccount(other).credit;
         for (uint256 i; i < ids.length; ++i) {
             Status status = market.agreement(ids[i]).status;
             if (status >= Status.Settled) continue;
@@ -30,15 +39,34 @@ contract ConservationTest is Base {
         assertEq(held, SUPPLY, "supply");
     }
 
+    /// @dev What a wallet holds reserved is what lives, and what ended and was not counted; nothing is lost on the way.
     function assertReserved() private view {
-        uint256 expected;
-        for (uint256 i; i < ids.length; ++i) {
-            (, uint96 amount) = wallet.reservation(ids[i]);
-            expected += amount;
-            assertEq(amount == 0, market.agreement(ids[i]).status >= Status.Settled, "reservation lives as its bid");
+        KeyAccount[2] memory accounts = [market.keyAccount(agent), market.keyAccount(other)];
+        uint256[2] memory expected;
+        for (uint256 i; i < 2; ++i) {
+            expected[i] = uint256(accounts[i].spent) + accounts[i].released;
         }
-        assertEq(wallet.reserved(), expected, "wallet reserved");
-        assertEq(wallet.keyState(agent).reserved, expected, "key reserved");
+        for (uint256 i; i < ids.length; ++i) {
+            Agreement memory a = market.agreement(ids[i]);
+            if (a.status >= Status.Settled) continue;
+            uint256 amount = escrowOf(ids[i], a.maxDuration);
+            if (a.status == Status.Disputed && a.flags & 4 != 0) amount += escrowOf(ids[i], depositSeconds(ids[i]));
+            expected[a.agent == agent ? 0 : 1] += amount;
+        }
+        assertEq(wallet.keyState(other).reserved, expected[1], "child reserved");
+        assertEq(wallet.keyState(agent).reserved, expected[0] + expected[1], "key reserved");
+        assertEq(wallet.reserved(), expected[0] + expected[1], "wallet reserved");
+        assertEq(
+            wallet.lifetimeSpent() + accounts[0].spent + accounts[1].spent, spentByEvents(), "everything spent is known"
+        );
+    }
+
+    /// @dev What the records say was taken from escrow, and the deposits that rulings gave away.
+    function spentByEvents() private view returns (uint256 spent) {
+        for (uint256 i; i < ids.length; ++i) {
+            spent += market.agreement(ids[i]).paid;
+        }
+        return spent + forfeited;
     }
 
     function escrowOf(uint96 id, uint256 duration) private view returns (uint96) {
@@ -72,7 +100,7 @@ contract ConservationTest is Base {
         if (status == Status.Confirmed && what < 8) {
             bytes memory signature = countersign(agentKey, id);
             vm.prank(provider);
-            try market.start(id, IMAGE, signature) {} catch {}
+            try market.start(id, SPEC, IMAGE, signature) {} catch {}
         } else if (status == Status.Running && what < 8) {
             vm.prank(provider);
             if (what == 4) {
@@ -84,8 +112,7 @@ contract ConservationTest is Base {
             vm.prank(r & 1 == 0 ? owner : agent);
             try wallet.dispute(id, 0) {} catch {}
         } else if (status == Status.Disputed && what < 8) {
-            vm.prank(arbiter);
-            try market.resolve(id, uint96(r % 1 ether), uint96(r % 3 == 0 ? 1e12 : 0)) {} catch {}
+            rule(id, r);
         } else if (what == 8) {
             vm.prank(provider);
             try market.decline(id) {} catch {}
@@ -93,7 +120,9 @@ contract ConservationTest is Base {
             vm.prank(agent);
             try wallet.cancelBid(id) {} catch {}
         } else if (what == 10) {
-            try wallet.collect() {} catch {}
+            address key = market.agreement(id).agent;
+            wallet.collect(key);
+            assertEq(abi.encode(market.keyAccount(key)), abi.encode(KeyAccount(address(wallet), 0, 0, 0)), "counted");
         } else {
             try market.advance(id) {} catch {}
         }
@@ -104,9 +133,24 @@ contract ConservationTest is Base {
         t.tick = uint8(r % 200) + 1;
         t.preemptible = r >> 8 & 1 == 0;
         t.expiry = uint40(block.timestamp + 10 + r % 1000);
-        vm.prank(agent);
+        address key = r >> 9 & 1 == 0 ? agent : other;
+        vm.prank(key);
         try wallet.placeBid(t) returns (uint96 id) {
             ids.push(id);
+            assertEq(market.keyAccount(key).spent + market.keyAccount(key).released, 0, "counted by the bid");
+        } catch {}
+    }
+
+    /// @dev A ruling that finds no fault with the claim forfeits the deposit; below that it comes back.
+    function rule(uint96 id, uint256 r) private {
+        uint96 claimed = escrowOf(id, market.agreement(id).startOrBillable);
+        uint96 pay = r & 3 == 0 ? claimed : uint96(r % (claimed + 1));
+        uint96 slash = r % 3 == 0 ? 1e12 : 0;
+        bool counted = market.agreement(id).flags & 4 != 0;
+        uint96 deposit = escrowOf(id, depositSeconds(id));
+        vm.prank(arbiter);
+        try market.resolve(id, pay, slash) {
+            if (pay >= claimed && slash == 0 && counted) forfeited += deposit;
         } catch {}
     }
 
@@ -126,10 +170,12 @@ contract ConservationTest is Base {
             market.prune(ids);
         }
         assertReserved();
+        if (market.keyAccount(agent).wallet != address(0)) wallet.collect(agent);
+        if (market.keyAccount(other).wallet != address(0)) wallet.collect(other);
         assertEq(wallet.reserved(), 0);
         vm.prank(provider);
         market.closeOffer(offerId);
-        address[3] memory accounts = [address(wallet), provider, treasury];
+        address[2] memory accounts = [provider, treasury];
         for (uint256 i; i < accounts.length; ++i) {
             if (market.creditOf(accounts[i]) == 0) continue;
             vm.prank(accounts[i]);

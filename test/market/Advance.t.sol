@@ -3,7 +3,6 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
 import {RemovalReason, Status} from "../../contracts/interfaces/Types.sol";
 
 contract AdvanceTest is Base {
@@ -26,8 +25,9 @@ contract AdvanceTest is Base {
     function test_OpenExpires() external {
         uint96 id = place();
         advanceAt(id, terms().expiry, Status.Expired);
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION));
+        assertEq(keyCredit(), escrow(TICK, DURATION));
         assertEq(market.bitmap(BOOK()), 0);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), 0);
     }
 
@@ -36,11 +36,12 @@ contract AdvanceTest is Base {
         uint96 each = escrow(TICK, timing.minBilled);
         advanceAt(id, market.agreement(id).deadline, Status.Expired);
         uint96 lost = 2 * each;
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION) - each);
+        assertEq(keyCredit(), escrow(TICK, DURATION) - each);
         assertEq(market.creditOf(provider), bond() - each);
         assertEq(market.creditOf(BURNED), uint256(lost) * 9 / 10);
         assertEq(market.creditOf(treasury), lost - uint256(lost) * 9 / 10);
         assertEq(market.agreement(id).paid, each);
+        wallet.collect(agent);
         assertEq(wallet.lifetimeSpent(), each);
         assertEq(market.offer(offerId).slots, SLOTS - 1);
     }
@@ -68,7 +69,7 @@ contract AdvanceTest is Base {
     function test_RunningFailsAndLosesTheBond() external {
         uint96 id = running();
         advanceAt(id, uint40(block.timestamp) + DURATION + timing.submitGrace, Status.Failed);
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION));
+        assertEq(keyCredit(), escrow(TICK, DURATION));
         assertEq(market.creditOf(BURNED), uint256(bond()) * 9 / 10);
         assertEq(market.creditOf(provider), 0);
         assertEq(market.agreement(id).paid, 0);
@@ -88,7 +89,8 @@ contract AdvanceTest is Base {
         advanceAt(id, uint40(block.timestamp) + timing.disputeTimeout, Status.Resolved);
         assertEq(market.agreement(id).paid, claimed);
         // The deposit comes back whatever the default is.
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION));
+        assertEq(keyCredit(), escrow(TICK, DURATION));
+        wallet.collect(agent);
         assertEq(wallet.lifetimeSpent(), claimed);
     }
 
@@ -104,70 +106,12 @@ contract AdvanceTest is Base {
         emit IAIPowerRental.DisputeResolved(id, 0, 0, 0, true);
         market.advance(id);
         assertEq(market.agreement(id).paid, 0);
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION) + escrow(TICK, 100));
+        assertEq(keyCredit(), escrow(TICK, DURATION) + escrow(TICK, 100));
     }
 
     function test_RevertWhen_AgreementIsUnknown() external {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, 5, Status.None));
         market.advance(5);
-    }
-
-    function test_GoesOnGiven_TheHookFails() external {
-        uint96 id = submitted();
-        skip(timing.challengeWindow);
-        vm.mockCallRevert(address(wallet), abi.encodeWithSelector(IAgentWallet.onBidClosed.selector), "no");
-        vm.expectEmit();
-        emit IAIPowerRental.ReconcileFailed(id);
-        market.advance(id);
-        assertStatus(id, Status.Settled);
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION) - escrow(TICK, 100));
-        vm.clearMockedCalls();
-        wallet.reconcile(id);
-        assertEq(wallet.reserved(), 0);
-        assertEq(wallet.lifetimeSpent(), escrow(TICK, 100));
-    }
-
-    /// @dev A rental of a key of the greatest depth: its hook writes five ledgers and as many fresh windows.
-    function deepSubmitted() private returns (uint96 id) {
-        address parent = agent;
-        for (uint256 depth = 1; depth <= 3; ++depth) {
-            address key = makeAddr(vm.toString(depth));
-            vm.startPrank(parent);
-            wallet.authorizeAgent(key, policy());
-            vm.stopPrank();
-            parent = key;
-        }
-        vm.prank(parent);
-        id = wallet.placeBid(terms());
-        post();
-        vm.prank(provider);
-        market.matchBest(offerId, 768, 0, 0);
-        startAs(provider, id);
-        skip(100);
-        submitAs(provider, id, 100);
-        skip(timing.challengeWindow);
-    }
-
-    /// @dev Whatever gas the caller gives, the hook runs with enough or nothing happens at all.
-    function test_RevertWhen_TooLittleGasIsLeftForTheHook() external {
-        uint96 id = deepSubmitted();
-        uint256 state = vm.snapshotState();
-        uint256 refused;
-        uint256 closed;
-        for (uint256 gas_ = 100_000; gas_ < 400_000; gas_ += 2000) {
-            vm.cool(address(wallet));
-            (bool ok, bytes memory reason) =
-                address(market).call{gas: gas_}(abi.encodeCall(IAIPowerRental.advance, (id)));
-            if (ok) {
-                ++closed;
-                assertEq(wallet.reserved(), 0, "closed without its hook");
-            } else if (bytes4(reason) == IAIPowerRental.InsufficientGas.selector) {
-                ++refused;
-            }
-            vm.revertToState(state);
-        }
-        assertGt(refused, 0);
-        assertGt(closed, 0);
     }
 }
 
@@ -196,6 +140,7 @@ contract PruneTest is Base {
         emit IAIPowerRental.BidRemoved(ids[0], RemovalReason.Expired, escrow(TICK, DURATION));
         assertEq(market.prune(ids), 20);
         assertEq(market.bitmap(BOOK()), 0);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), 0);
     }
 }

@@ -19,7 +19,8 @@ contract CancelTest is Base {
         emit IAIPowerRental.BidRemoved(id, RemovalReason.Cancelled, held);
         cancel(id);
         assertStatus(id, Status.Cancelled);
-        assertEq(market.creditOf(address(wallet)), held);
+        assertEq(keyCredit(), held);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), 0);
         assertEq(market.bitmap(BOOK()), 0);
         assertEq(abi.encode(market.level(BOOK(), TICK)), abi.encode(Level(1, 1, 0)));
@@ -63,13 +64,12 @@ contract CancelTest is Base {
         uint96 held = escrow(TICK, DURATION);
         skip(timing.startDeadline - 1);
         vm.expectEmit();
-        emit IAIPowerRental.PaymentProcessed(
-            id, provider, gross - feeOf(gross), feeOf(gross), held - gross, 0, bond(), 0
-        );
+        emit IAIPowerRental.PaymentProcessed(id, provider, gross - feeOf(gross), feeOf(gross), held - gross, 0, 0);
         vm.expectEmit();
         emit IAIPowerRental.AgreementCancelled(id, Status.Cancelled);
         cancel(id);
         assertEq(market.agreement(id).paid, gross);
+        wallet.collect(agent);
         assertEq(wallet.lifetimeSpent(), gross);
         assertEq(market.offer(offerId).used, 0);
         assertEq(market.offer(offerId).slots, SLOTS);

@@ -15,7 +15,7 @@ contract CloseOfferTest is Base {
         market.closeOffer(offerId);
         assertEq(market.creditOf(provider), perSlot * (SLOTS - 1));
         Offer memory o = market.offer(offerId);
-        assertFalse(o.active);
+        assertEq(o.validUntil, 0);
         assertEq(o.slots, 1);
         assertEq(o.used, 1);
 

@@ -14,7 +14,7 @@ contract DeclineTest is Base {
         vm.expectEmit();
         emit IAIPowerRental.AgreementDeclined(id, fee);
         vm.expectEmit();
-        emit IAIPowerRental.PaymentProcessed(id, provider, 0, 0, held, 0, rest, fee);
+        emit IAIPowerRental.PaymentProcessed(id, provider, 0, 0, held, 0, fee);
         vm.expectEmit();
         emit IAIPowerRental.OfferUpdated(offerId, SLOTS - 1, 0, uint40(block.timestamp + 30 days), true, rest);
         vm.expectEmit();
@@ -27,11 +27,12 @@ contract DeclineTest is Base {
         market.decline(id);
 
         assertEq(market.agreement(id).paid, 0);
-        assertEq(market.creditOf(address(wallet)), held);
+        assertEq(keyCredit(), held);
         assertEq(market.creditOf(provider), rest);
         Offer memory o = market.offer(offerId);
         assertEq(o.slots, SLOTS - 1);
         assertEq(o.used, 0);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), 0);
         assertEq(wallet.lifetimeSpent(), 0);
     }

@@ -13,7 +13,7 @@ contract DisputeTest is Base {
         uint40 timeout = uint40(block.timestamp) + timing.disputeTimeout;
         uint256 before = token.balanceOf(address(market));
         vm.expectEmit();
-        emit IAIPowerRental.DisputeFiled(id, address(wallet), "bad", deposit, timeout);
+        emit IAIPowerRental.DisputeFiled(id, address(wallet), "bad", deposit, 0, true, timeout);
         vm.prank(agent);
         wallet.dispute(id, "bad");
         assertStatus(id, Status.Disputed);
@@ -24,18 +24,18 @@ contract DisputeTest is Base {
 
     function test_UsesTheWalletsCreditFirst() external {
         uint96 first = settled();
-        uint96 credit = market.creditOf(address(wallet));
+        uint96 credit = keyCredit();
         assertGt(credit, escrow(TICK, 100));
         // The next bid uses the credit up, but for what its own refund would leave: so refund another one.
         uint96 id = submitted();
         uint96 other = matched();
         vm.prank(provider);
         market.decline(other);
-        credit = market.creditOf(address(wallet));
+        credit = keyCredit();
         uint256 before = token.balanceOf(address(wallet));
         vm.prank(agent);
         wallet.dispute(id, 0);
-        assertEq(market.creditOf(address(wallet)), credit - escrow(TICK, 100));
+        assertEq(keyCredit(), credit - escrow(TICK, 100));
         assertEq(token.balanceOf(address(wallet)), before);
         assertNotEq(first, id);
     }
@@ -44,7 +44,7 @@ contract DisputeTest is Base {
         uint96 id = submitted();
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotConsumer.selector, id, provider));
         vm.prank(provider);
-        market.dispute(id, 0);
+        market.dispute(id, 0, true);
     }
 
     function test_RevertGiven_NotSubmitted() external {

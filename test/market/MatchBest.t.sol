@@ -58,7 +58,7 @@ contract MatchBestTest is Base {
         post();
         uint40 deadline = uint40(block.timestamp) + timing.startDeadline;
         vm.expectEmit();
-        emit IAIPowerRental.AgreementCreated(id, offerId, provider, market.priceOf(CLS, TICK), deadline);
+        emit IAIPowerRental.AgreementCreated(id, offerId, provider, deadline);
         assertEq(match_(0, id), id);
         Agreement memory a = market.agreement(id);
         assertEq(uint8(a.status), uint8(Status.Confirmed));
@@ -120,7 +120,8 @@ contract MatchBestTest is Base {
         for (uint256 i; i < 8; ++i) {
             assertStatus(ids[i], Status.Expired);
         }
-        assertEq(market.creditOf(address(wallet)), 8 * held);
+        assertEq(keyCredit(), 8 * held);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), held);
     }
 

@@ -60,7 +60,7 @@ contract PauseTest is Base {
         market.closeOffer(offerId);
         market.withdraw(provider);
         vm.stopPrank();
-        wallet.collect();
+        wallet.collect(agent);
         assertEq(token.balanceOf(address(market)), 0);
     }
 

@@ -21,7 +21,7 @@ contract PlaceBidTest is Base {
         assertEq(
             abi.encode(a),
             abi.encode(
-                Agreement(expected, address(wallet), DURATION, t.expiry, FEE_BPS, Status.Open, 0, SPEC, 0, 0, 0, 0)
+                Agreement(expected, address(wallet), agent, DURATION, t.expiry, FEE_BPS, Status.Open, 0, 0, 0, 0, 0)
             )
         );
         assertEq(market.bitmap(BOOK()), 1 << TICK);
@@ -47,12 +47,12 @@ contract PlaceBidTest is Base {
 
     function test_UsesTheWalletsCreditFirst() external {
         settled();
-        uint96 credit = market.creditOf(address(wallet));
+        uint96 credit = keyCredit();
         uint96 held = escrow(TICK, DURATION);
         assertGt(credit, 0);
         uint256 before = token.balanceOf(address(wallet));
         place();
-        assertEq(market.creditOf(address(wallet)), 0);
+        assertEq(keyCredit(), 0);
         assertEq(token.balanceOf(address(wallet)), before - (held - credit));
         assertEq(wallet.reserved(), held);
     }
@@ -64,7 +64,7 @@ contract PlaceBidTest is Base {
         uint256 before = token.balanceOf(address(market));
         place();
         assertEq(token.balanceOf(address(market)), before);
-        assertEq(market.creditOf(address(wallet)), 0);
+        assertEq(keyCredit(), 0);
     }
 
     function test_RevertWhen_CallerIsNoWallet() external {

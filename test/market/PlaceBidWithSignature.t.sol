@@ -19,9 +19,8 @@ contract PlaceBidWithSignatureTest is Base {
         vm.prank(stranger);
         uint96 id = market.placeBidWithSignature(b, signature);
         assertStatus(id, Status.Open);
-        (address key, uint96 amount) = wallet.reservation(id);
-        assertEq(key, agent);
-        assertEq(amount, escrow(TICK, DURATION));
+        assertEq(market.agreement(id).agent, agent);
+        assertEq(wallet.reserved(), escrow(TICK, DURATION));
         assertEq(market.nonces(address(wallet), uint192(uint160(agent)) << 32), b.nonce + 1);
     }
 

@@ -21,7 +21,7 @@ contract PostOfferTest is Base {
         assertEq(market.postOffer(CLS, 3, 5, 7, 1 ether, validUntil), 1);
         assertEq(token.balanceOf(address(market)), 5 ether);
         Offer memory o = market.offer(1);
-        assertEq(abi.encode(o), abi.encode(Offer(provider, CLS, 3, 7, 5, 0, validUntil, 1 ether, true)));
+        assertEq(abi.encode(o), abi.encode(Offer(provider, CLS, 3, 7, 5, 0, validUntil, 1 ether)));
     }
 
     function test_UsesCreditFirst() external {

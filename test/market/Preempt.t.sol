@@ -39,7 +39,7 @@ contract PreemptTest is Base {
         skip(timing.challengeWindow);
         market.advance(id);
         assertEq(market.agreement(id).paid, 0);
-        assertEq(market.creditOf(address(wallet)), escrow(TICK, DURATION));
+        assertEq(keyCredit(), escrow(TICK, DURATION));
     }
 
     function test_PaysAtMostTheEscrow() external {

@@ -33,8 +33,9 @@ contract ResolveTest is Base {
         assertEq(market.agreement(id).paid, claimed);
         assertEq(market.agreement(id).flags, 1 | 4);
         assertEq(market.creditOf(provider), 2 * claimed - feeOf(claimed));
-        assertEq(market.creditOf(address(wallet)), held - claimed);
+        assertEq(keyCredit(), held - claimed);
         // The key and the wallet spent both.
+        wallet.collect(agent);
         assertEq(wallet.lifetimeSpent(), 2 * claimed);
         assertEq(wallet.reserved(), 0);
     }
@@ -43,15 +44,15 @@ contract ResolveTest is Base {
         vm.expectEmit();
         emit IAIPowerRental.DisputeResolved(id, claimed - 1, 0, 0, false);
         resolve(claimed - 1, 0);
-        assertEq(market.creditOf(address(wallet)), held - (claimed - 1) + claimed);
-        assertEq(market.agreement(id).flags, 1);
+        assertEq(keyCredit(), held - (claimed - 1) + claimed);
+        wallet.collect(agent);
         assertEq(wallet.lifetimeSpent(), claimed - 1);
     }
 
     function test_ASlashReturnsTheDepositToo() external {
         uint96 slash = bond();
         resolve(held, slash);
-        assertEq(market.creditOf(address(wallet)), claimed);
+        assertEq(keyCredit(), claimed);
         assertEq(market.creditOf(BURNED), uint256(slash) * 9 / 10);
         assertEq(market.creditOf(provider), held - feeOf(held));
         assertEq(market.creditOf(treasury), feeOf(held) + slash - uint256(slash) * 9 / 10);

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Agreement, BidTerms, Start, Status} from "../../contracts/interfaces/Types.sol";
+import {Agreement, Start, StartItem, Status} from "../../contracts/interfaces/Types.sol";
 
 contract StartTest is Base {
     string private constant START_TYPE =
@@ -28,9 +28,9 @@ contract StartTest is Base {
         uint40 end = uint40(block.timestamp) + DURATION;
         bytes memory signature = sign(agentKey, digest(expected(id)));
         vm.expectEmit();
-        emit IAIPowerRental.AgreementStarted(id, uint40(block.timestamp), end, IMAGE);
+        emit IAIPowerRental.AgreementStarted(id, uint40(block.timestamp), end, SPEC, IMAGE);
         vm.prank(operator);
-        market.start(id, IMAGE, signature);
+        market.start(id, SPEC, IMAGE, signature);
         Agreement memory a = market.agreement(id);
         assertEq(uint8(a.status), uint8(Status.Running));
         assertEq(a.startOrBillable, block.timestamp);
@@ -41,7 +41,7 @@ contract StartTest is Base {
         uint96 id = matched();
         bytes memory signature = countersign(ownerKey, id);
         vm.prank(provider);
-        market.start(id, IMAGE, signature);
+        market.start(id, SPEC, IMAGE, signature);
         assertStatus(id, Status.Running);
     }
 
@@ -56,10 +56,10 @@ contract StartTest is Base {
             if (field == 3) s.specHash ^= bytes32(uint256(1));
             if (field == 4) s.deadline ^= 1;
             bytes memory signature = sign(agentKey, digest(s));
-            address signer = ecrecoverOf(market.startDigest(id), signature);
+            address signer = ecrecoverOf(market.startDigest(id, SPEC), signature);
             vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, signer));
             vm.prank(provider);
-            market.start(id, IMAGE, signature);
+            market.start(id, SPEC, IMAGE, signature);
         }
     }
 
@@ -72,7 +72,7 @@ contract StartTest is Base {
         uint96 id = matched();
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, address(0)));
         vm.prank(provider);
-        market.start(id, IMAGE, "");
+        market.start(id, SPEC, IMAGE, "");
     }
 
     function test_RevertWhen_SignerMayNotAct() external {
@@ -81,7 +81,7 @@ contract StartTest is Base {
         bytes memory signature = countersign(otherKey, id);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, other));
         vm.prank(provider);
-        market.start(id, IMAGE, signature);
+        market.start(id, SPEC, IMAGE, signature);
     }
 
     function test_RevertWhen_CallerIsNotOperator() external {
@@ -89,7 +89,7 @@ contract StartTest is Base {
         bytes memory signature = countersign(agentKey, id);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotOperator.selector, offerId, stranger));
         vm.prank(stranger);
-        market.start(id, IMAGE, signature);
+        market.start(id, SPEC, IMAGE, signature);
     }
 
     function test_RevertGiven_DeadlinePassed() external {
@@ -99,61 +99,81 @@ contract StartTest is Base {
         vm.warp(deadline);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
         vm.prank(provider);
-        market.start(id, IMAGE, signature);
+        market.start(id, SPEC, IMAGE, signature);
     }
 
     function test_RevertGiven_NotConfirmed() external {
         uint96 id = place();
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Open));
-        market.start(id, IMAGE, "");
+        market.start(id, SPEC, IMAGE, "");
         id = running();
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Running));
         vm.prank(provider);
-        market.start(id, IMAGE, "");
+        market.start(id, SPEC, IMAGE, "");
     }
 
     function test_RevertGiven_NotConfirmed_Digest() external {
         uint96 id = place();
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Open));
-        market.startDigest(id);
+        market.startDigest(id, SPEC);
     }
 }
 
 contract StartBatchTest is Base {
     /// @dev One cancelled, one badly signed, one good: only the good one starts and nothing reverts.
     function test_SkipsWhatOthersSpoiled() external {
-        uint96[] memory ids = new uint96[](3);
-        bytes[] memory signatures = new bytes[](3);
+        StartItem[] memory items = new StartItem[](3);
         for (uint256 i; i < 3; ++i) {
-            ids[i] = matched();
-            signatures[i] = countersign(i == 1 ? ownerKey + 1 : agentKey, ids[i]);
+            uint96 id = matched();
+            items[i] = StartItem(id, SPEC, IMAGE, countersign(i == 1 ? ownerKey + 1 : agentKey, id));
         }
         vm.prank(agent);
-        wallet.cancelBid(ids[0]);
+        wallet.cancelBid(items[0].agreementId);
         vm.prank(operator);
-        market.startBatch(ids, IMAGE, signatures);
-        assertStatus(ids[0], Status.Cancelled);
-        assertStatus(ids[1], Status.Confirmed);
-        assertStatus(ids[2], Status.Running);
+        market.startBatch(items);
+        assertStatus(items[0].agreementId, Status.Cancelled);
+        assertStatus(items[1].agreementId, Status.Confirmed);
+        assertStatus(items[2].agreementId, Status.Running);
 
+        // In time the second would start after all; a second late it is skipped.
+        items[1].countersignature = countersign(agentKey, items[1].agreementId);
         vm.warp(block.timestamp + timing.startDeadline);
         vm.prank(operator);
-        market.startBatch(ids, IMAGE, signatures);
-        assertStatus(ids[1], Status.Confirmed);
+        market.startBatch(items);
+        assertStatus(items[1].agreementId, Status.Confirmed);
+        vm.warp(block.timestamp - 1);
+        vm.prank(operator);
+        market.startBatch(items);
+        assertStatus(items[1].agreementId, Status.Running);
     }
 
-    function test_RevertWhen_LengthsDiffer() external {
-        vm.expectRevert(IAIPowerRental.LengthMismatch.selector);
-        market.startBatch(new uint96[](1), IMAGE, new bytes[](2));
+    /// @dev Each item carries its own spec and image.
+    function test_EmitsEachItemsHashes() external {
+        StartItem[] memory items = new StartItem[](2);
+        for (uint256 i; i < 2; ++i) {
+            bytes32 specHash = keccak256(abi.encode("spec", i));
+            uint96 id = matched();
+            items[i] = StartItem(
+                id, specHash, keccak256(abi.encode("image", i)), sign(agentKey, market.startDigest(id, specHash))
+            );
+        }
+        uint40 end = uint40(block.timestamp) + DURATION;
+        for (uint256 i; i < 2; ++i) {
+            vm.expectEmit();
+            emit IAIPowerRental.AgreementStarted(
+                items[i].agreementId, uint40(block.timestamp), end, items[i].specHash, items[i].imageDigest
+            );
+        }
+        vm.prank(operator);
+        market.startBatch(items);
     }
 
     function test_RevertWhen_CallerIsNotOperator() external {
-        uint96[] memory ids = new uint96[](1);
-        bytes[] memory signatures = new bytes[](1);
-        ids[0] = matched();
-        signatures[0] = countersign(agentKey, ids[0]);
+        StartItem[] memory items = new StartItem[](1);
+        uint96 id = matched();
+        items[0] = StartItem(id, SPEC, IMAGE, countersign(agentKey, id));
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotOperator.selector, offerId, stranger));
         vm.prank(stranger);
-        market.startBatch(ids, IMAGE, signatures);
+        market.startBatch(items);
     }
 }

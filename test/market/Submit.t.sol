@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Agreement, Status} from "../../contracts/interfaces/Types.sol";
+import {Agreement, Status, SubmitItem} from "../../contracts/interfaces/Types.sol";
 
 contract SubmitTest is Base {
     function test_RecordsTheClaim() external {
@@ -18,7 +18,6 @@ contract SubmitTest is Base {
         assertEq(a.startOrBillable, 90);
         assertEq(a.deadline, end);
         assertEq(a.flags, 1);
-        assertEq(a.evidence, keccak256(abi.encode(SPEC, RESULT, RECEIPTS)));
     }
 
     function test_BillsWithinBounds() external {
@@ -71,47 +70,47 @@ contract SubmitTest is Base {
 }
 
 contract SubmitBatchTest is Base {
-    function batch(uint256 count)
-        private
-        pure
-        returns (uint96[] memory ids, uint40[] memory claims, bytes32[] memory results, bytes32[] memory receipts)
-    {
-        return (new uint96[](count), new uint40[](count), new bytes32[](count), new bytes32[](count));
-    }
-
-    function test_SkipsWhatTheConsumerCancelled() external {
-        (uint96[] memory ids, uint40[] memory claims, bytes32[] memory results, bytes32[] memory receipts) = batch(2);
-        ids[0] = running();
-        ids[1] = running();
+    function test_SkipsWhatTheConsumerCancelledAndWhatIsLate() external {
+        SubmitItem[] memory items = new SubmitItem[](3);
+        items[2] = SubmitItem(running(), 1, RESULT, RECEIPTS);
+        uint40 deadline = market.agreement(items[2].agreementId).deadline;
+        skip(100);
+        items[0] = SubmitItem(running(), 50, RESULT, RECEIPTS);
+        items[1] = SubmitItem(running(), 50, "other", RECEIPTS);
         skip(50);
-        claims[1] = 50;
-        receipts[1] = RECEIPTS;
         vm.prank(agent);
-        wallet.cancelBid(ids[0]);
+        wallet.cancelBid(items[0].agreementId);
+        vm.warp(deadline);
+        vm.expectEmit();
+        emit IAIPowerRental.PerformanceSubmitted(
+            items[1].agreementId, 50, "other", RECEIPTS, deadline + timing.challengeWindow, false
+        );
         vm.prank(operator);
-        market.submitBatch(ids, claims, results, receipts);
-        assertStatus(ids[0], Status.Cancelled);
-        assertStatus(ids[1], Status.Submitted);
-        assertEq(market.agreement(ids[1]).startOrBillable, 50);
-        assertEq(market.agreement(ids[1]).flags, 1);
+        market.submitBatch(items);
+        assertStatus(items[0].agreementId, Status.Cancelled);
+        assertStatus(items[1].agreementId, Status.Submitted);
+        assertStatus(items[2].agreementId, Status.Running);
+        assertEq(market.agreement(items[1].agreementId).startOrBillable, 50);
+        assertEq(market.agreement(items[1].agreementId).flags, 1);
+        vm.warp(deadline - 1);
+        vm.prank(operator);
+        market.submitBatch(items);
+        assertStatus(items[2].agreementId, Status.Submitted);
     }
 
     function test_RevertWhen_AClaimIsTooLong() external {
-        (uint96[] memory ids, uint40[] memory claims, bytes32[] memory results, bytes32[] memory receipts) = batch(1);
-        ids[0] = running();
-        claims[0] = 1;
-        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.ClaimTooLong.selector, ids[0], 1, 0));
+        SubmitItem[] memory items = new SubmitItem[](1);
+        items[0] = SubmitItem(running(), 1, RESULT, RECEIPTS);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.ClaimTooLong.selector, items[0].agreementId, 1, 0));
         vm.prank(provider);
-        market.submitBatch(ids, claims, results, receipts);
+        market.submitBatch(items);
     }
 
-    function test_RevertWhen_LengthsDiffer() external {
-        (uint96[] memory ids, uint40[] memory claims, bytes32[] memory results, bytes32[] memory receipts) = batch(1);
-        vm.expectRevert(IAIPowerRental.LengthMismatch.selector);
-        market.submitBatch(ids, new uint40[](2), results, receipts);
-        vm.expectRevert(IAIPowerRental.LengthMismatch.selector);
-        market.submitBatch(ids, claims, new bytes32[](2), receipts);
-        vm.expectRevert(IAIPowerRental.LengthMismatch.selector);
-        market.submitBatch(ids, claims, results, new bytes32[](2));
+    function test_RevertWhen_CallerIsNotOperator() external {
+        SubmitItem[] memory items = new SubmitItem[](1);
+        items[0] = SubmitItem(running(), 0, RESULT, RECEIPTS);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotOperator.selector, offerId, stranger));
+        vm.prank(stranger);
+        market.submitBatch(items);
     }
 }

@@ -34,8 +34,8 @@ contract AvailableToTest is Base {
         settled();
         vm.startPrank(owner);
         wallet.withdraw(owner, uint96(token.balanceOf(address(wallet))));
-        assertEq(wallet.availableTo(agent), market.creditOf(address(wallet)));
-        assertGt(market.creditOf(address(wallet)), 0);
+        assertEq(wallet.availableTo(agent), keyCredit());
+        assertGt(keyCredit(), 0);
     }
 
     function test_IsNothingForOthers() external {

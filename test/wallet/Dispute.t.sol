@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Base} from "../Base.t.sol";
 import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
 import {KeyPolicy, WalletLimits} from "../../contracts/interfaces/Types.sol";
@@ -19,11 +20,10 @@ contract WalletDisputeTest is Base {
 
     function test_AKeysDepositIsReserved() external {
         vm.expectEmit();
-        emit IAgentWallet.MicroTransactionExecuted(id, agent, deposit, 0, held + deposit);
+        emit IAgentWallet.MicroTransactionExecuted(id, agent, deposit, 0, 0, 0, held + deposit);
         vm.prank(agent);
         wallet.dispute(id, 0);
-        (, uint96 amount) = wallet.reservation(id);
-        assertEq(amount, held + deposit);
+        assertEq(wallet.reserved(), held + deposit);
         assertEq(wallet.keyState(agent).reserved, held + deposit);
     }
 
@@ -36,6 +36,7 @@ contract WalletDisputeTest is Base {
         assertEq(wallet.reserved(), held);
         vm.prank(arbiter);
         market.resolve(id, deposit, 0);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), 0);
         assertEq(wallet.lifetimeSpent(), deposit);
         assertEq(wallet.keyState(agent).lifetimeSpent, deposit);
@@ -86,7 +87,7 @@ contract WalletDisputeTest is Base {
         uint96 all = uint96(token.balanceOf(address(wallet)));
         vm.prank(owner);
         wallet.withdraw(owner, all);
-        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.InsufficientFunds.selector, deposit, 0));
+        vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, wallet, 0, deposit));
         vm.prank(agent);
         wallet.dispute(id, 0);
     }

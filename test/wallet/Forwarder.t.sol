@@ -18,8 +18,7 @@ contract ForwarderTest is Base {
         vm.prank(stranger);
         forwarder.execute(placeRequest());
         assertStatus(id, Status.Open);
-        (address key,) = wallet.reservation(id);
-        assertEq(key, agent);
+        assertEq(market.agreement(id).agent, agent);
         skip(timing.minBidLifetime);
         forwarder.execute(request(agentKey, abi.encodeCall(IAgentWallet.cancelBid, (id))));
         assertStatus(id, Status.Cancelled);

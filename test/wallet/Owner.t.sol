@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Base} from "../Base.t.sol";
-import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
 import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
 import {KeyPolicy, WalletLimits} from "../../contracts/interfaces/Types.sol";
 
@@ -62,17 +62,16 @@ contract AllowProviderTest is Base {
         p.providerList = true;
         vm.prank(owner);
         wallet.authorizeAgent(agent, p);
-        uint96 id = matched();
-        assertFalse(wallet.mayStart(id, agent, provider));
+        assertFalse(wallet.mayStart(agent, agent, provider));
         vm.expectEmit();
         emit IAgentWallet.ProviderAllowed(provider, true);
         vm.prank(owner);
         wallet.allowProvider(provider, true);
-        assertTrue(wallet.mayStart(id, agent, provider));
+        assertTrue(wallet.mayStart(agent, agent, provider));
         vm.prank(owner);
         wallet.allowProvider(provider, false);
-        assertFalse(wallet.mayStart(id, agent, provider));
-        assertTrue(wallet.mayStart(id, owner, provider));
+        assertFalse(wallet.mayStart(agent, agent, provider));
+        assertTrue(wallet.mayStart(agent, owner, provider));
     }
 }
 
@@ -92,25 +91,11 @@ contract WithdrawTest is Base {
     }
 
     function test_RevertWhen_FundsAreTooFew() external {
-        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.InsufficientFunds.selector, 1000 ether + 1, 1000 ether));
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, wallet, 1000 ether, 1000 ether + 1)
+        );
         vm.prank(owner);
         wallet.withdraw(owner, 1000 ether + 1);
-    }
-}
-
-contract CollectTest is Base {
-    function test_AnyoneBringsTheCreditHome() external {
-        settled();
-        uint96 credit = market.creditOf(address(wallet));
-        uint256 before = token.balanceOf(address(wallet));
-        vm.prank(stranger);
-        assertEq(wallet.collect(), credit);
-        assertEq(token.balanceOf(address(wallet)), before + credit);
-    }
-
-    function test_RevertGiven_NoCredit() external {
-        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NothingToWithdraw.selector, address(wallet)));
-        wallet.collect();
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Base} from "../Base.t.sol";
 import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
 import {BidTerms, KeyPolicy, KeyState, WalletLimits} from "../../contracts/interfaces/Types.sol";
@@ -16,7 +17,7 @@ contract WalletPlaceBidTest is Base {
         uint96 held = escrow(TICK, DURATION);
         uint96 id = idOf(768, TICK, 0);
         vm.expectEmit();
-        emit IAgentWallet.MicroTransactionExecuted(id, agent, held, 0, held);
+        emit IAgentWallet.MicroTransactionExecuted(id, agent, held, 0, 0, 0, held);
         place();
         assertEq(wallet.keyState(agent).reserved, held);
         assertEq(wallet.reserved(), held);
@@ -40,9 +41,10 @@ contract WalletPlaceBidTest is Base {
         submitAs(provider, id, 20);
         skip(timing.challengeWindow);
         uint96 paid = escrow(TICK, 20);
-        vm.expectEmit();
-        emit IAgentWallet.SpendReconciled(id, key, held - paid, paid);
         market.advance(id);
+        vm.expectEmit();
+        emit IAgentWallet.SpendReconciled(key, paid, held - paid, 0);
+        wallet.collect(key);
         for (uint256 i; i < 2; ++i) {
             KeyState memory state = wallet.keyState(i == 0 ? key : agent);
             assertEq(state.reserved, 0);
@@ -185,6 +187,7 @@ contract WalletPlaceBidTest is Base {
         submitAs(provider, id, DURATION);
         skip(timing.challengeWindow);
         market.advance(id);
+        wallet.collect(agent);
         uint256 closedAt = block.timestamp;
         uint96 held = escrow(TICK, DURATION);
         uint96 counted = (held + 1e12 - 1) / 1e12 * 1e12;
@@ -215,7 +218,7 @@ contract WalletPlaceBidTest is Base {
         vm.prank(owner);
         wallet.withdraw(owner, 1000 ether);
         uint96 held = escrow(TICK, DURATION);
-        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.InsufficientFunds.selector, held, 0));
+        vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, wallet, 0, held));
         place();
     }
 }

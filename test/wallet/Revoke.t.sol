@@ -74,6 +74,7 @@ contract RevokeAgentTest is Base {
         wallet.revokeAgent(agent);
         skip(1 days);
         market.advance(id);
+        wallet.collect(agent);
         assertEq(wallet.reserved(), 0);
         assertEq(wallet.keyState(agent).reserved, 0);
     }
