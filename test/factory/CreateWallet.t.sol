@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Errors} from "@openzeppelin/contracts/utils/Errors.sol";
 import {Base} from "../Base.t.sol";
 import {IWallet} from "../Interfaces.sol";
 import {IAgentWalletFactory} from "../../contracts/interfaces/IAgentWalletFactory.sol";
@@ -60,10 +59,16 @@ contract CreateWalletTest is Base {
         factory.createWallet(address(0), SALT, limits(), agent, p);
     }
 
-    function test_RevertGiven_ItExists() external {
+    /// @dev Whoever comes second gets the same wallet and changes nothing in it.
+    function test_ReturnsTheOneThereIs() external {
         KeyPolicy memory p = policy();
-        vm.expectRevert(Errors.FailedDeployment.selector);
-        factory.createWallet(owner, SALT, limits(), agent, p);
+        vm.prank(owner);
+        wallet.revokeAgent(agent);
+        vm.recordLogs();
+        vm.prank(stranger);
+        assertEq(factory.createWallet(owner, SALT, limits(), agent, p), address(wallet));
+        assertEq(vm.getRecordedLogs().length, 0);
+        assertFalse(wallet.isActive(agent));
     }
 }
 

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Level, RemovalReason, Status} from "../../contracts/interfaces/Types.sol";
+import {Agreement, KeyAccount, Level, RemovalReason, Status} from "../../contracts/interfaces/Types.sol";
 
 contract CancelTest is Base {
     function cancel(uint96 id) private {
@@ -58,37 +58,92 @@ contract CancelTest is Base {
         assertStatus(id, Status.Expired);
     }
 
-    function test_ConfirmedBillsTheMinimum() external {
+    /// @dev Half of what silence would cost, and nobody gains by it.
+    function test_ConfirmedBurnsHalfTheNoShowPenalty() external {
         uint96 id = matched();
-        uint96 gross = escrow(TICK, timing.minBilled);
+        uint96 penalty = (escrow(TICK, timing.minBilled) + 1) / 2;
+        uint96 burned = penalty * 9 / 10;
         uint96 held = escrow(TICK, DURATION);
         skip(timing.startDeadline - 1);
         vm.expectEmit();
-        emit IAIPowerRental.PaymentProcessed(id, provider, gross - feeOf(gross), feeOf(gross), held - gross, 0, 0);
+        emit IAIPowerRental.PaymentProcessed(id, provider, 0, 0, held - penalty, penalty, 0);
+        vm.expectEmit();
+        emit IAIPowerRental.Credited(BURNED, burned);
+        vm.expectEmit();
+        emit IAIPowerRental.Credited(treasury, penalty - burned);
         vm.expectEmit();
         emit IAIPowerRental.AgreementCancelled(id, Status.Cancelled);
+        vm.recordLogs();
         cancel(id);
-        assertEq(market.agreement(id).paid, gross);
-        wallet.collect(agent);
-        assertEq(wallet.lifetimeSpent(), gross);
+        assertEq(vm.getRecordedLogs().length, 4, "the slot stays: no OfferUpdated");
+        assertStatus(id, Status.Cancelled);
+        assertEq(market.agreement(id).paid, penalty);
+        assertEq(market.creditOf(provider), 0);
+        assertEq(market.creditOf(BURNED), burned);
+        assertEq(market.creditOf(treasury), penalty - burned);
+        assertEq(
+            abi.encode(market.keyAccount(agent)),
+            abi.encode(KeyAccount(address(wallet), held - penalty, penalty, held - penalty))
+        );
         assertEq(market.offer(offerId).used, 0);
         assertEq(market.offer(offerId).slots, SLOTS);
     }
 
-    function test_RunningBillsElapsedTimeWithinBounds() external {
+    /// @dev The bill waits for the challenge window like any other, with the mark of a cancel and of receipts.
+    function test_RunningBillsElapsedTimeThroughTheChallenge() external {
         uint96 id = running();
-        uint96 young = running();
-        uint96 old = running();
-        cancel(young);
-        assertEq(market.agreement(young).paid, escrow(TICK, timing.minBilled));
         skip(77);
+        uint40 end = uint40(block.timestamp) + timing.challengeWindow;
+        vm.expectEmit();
+        emit IAIPowerRental.PerformanceSubmitted(id, 77, 0, 0, end, 9);
         cancel(id);
-        assertEq(market.agreement(id).paid, escrow(TICK, 77));
-        skip(DURATION);
-        // Past the paid time but within the grace.
-        vm.warp(block.timestamp - 77);
+        assertStatus(id, Status.Submitted);
+        Agreement memory a = market.agreement(id);
+        assertEq(a.startOrBillable, 77);
+        assertEq(a.deadline, end);
+        assertEq(a.flags, 9);
+        assertEq(a.paid, 0);
+        assertEq(uint8(market.effectiveState(id, end)), uint8(Status.Cancelled));
+        vm.warp(end);
+        uint96 gross = escrow(TICK, 77);
+        uint96 refund = escrow(TICK, DURATION) - gross;
+        vm.expectEmit();
+        emit IAIPowerRental.PaymentProcessed(id, provider, gross - feeOf(gross), feeOf(gross), refund, 0, 0);
+        vm.expectEmit();
+        emit IAIPowerRental.AgreementCancelled(id, Status.Cancelled);
+        assertEq(uint8(market.advance(id)), uint8(Status.Cancelled));
+        assertEq(market.agreement(id).paid, gross);
+        assertEq(market.offer(offerId).slots, SLOTS);
+    }
+
+    function test_RunningBillsWithinBounds() external {
+        uint96 young = running();
+        uint96 atMinimum = running();
+        uint96 old = running();
+        skip(timing.minBilled - 1);
+        cancel(young);
+        assertEq(market.agreement(young).startOrBillable, timing.minBilled);
+        skip(2);
+        cancel(atMinimum);
+        assertEq(market.agreement(atMinimum).startOrBillable, timing.minBilled + 1);
+        // Past the paid time but within the grace, to its last second.
+        vm.warp(NOW + DURATION + timing.submitGrace - 1);
         cancel(old);
-        assertEq(market.agreement(old).paid, escrow(TICK, DURATION));
+        assertEq(market.agreement(old).startOrBillable, DURATION);
+    }
+
+    /// @dev A dispute of a cancel's own bill: without a ruling the bill stands.
+    function test_ACancelMayBeDisputedAndStandsByDefault() external {
+        uint96 id = running();
+        skip(50);
+        cancel(id);
+        vm.prank(agent);
+        wallet.dispute(id, 0);
+        assertEq(market.agreement(id).flags, 1 | 4 | 8);
+        skip(timing.disputeTimeout);
+        market.advance(id);
+        assertStatus(id, Status.Resolved);
+        assertEq(market.agreement(id).paid, escrow(TICK, 50));
     }
 
     function test_RevertWhen_CallerIsNotTheWallet() external {

@@ -20,10 +20,11 @@ contract CloseOfferTest is Base {
         assertEq(o.used, 1);
 
         skip(10);
+        submitAs(provider, id, 10);
+        skip(timing.challengeWindow);
         vm.expectEmit();
         emit IAIPowerRental.OfferUpdated(offerId, 0, 0, 0, false, perSlot);
-        vm.prank(agent);
-        wallet.cancelBid(id);
+        market.advance(id);
         uint96 gross = escrow(TICK, 10);
         assertEq(market.creditOf(provider), perSlot * SLOTS + gross - feeOf(gross));
         assertEq(market.offer(offerId).slots, 0);

@@ -22,7 +22,7 @@ contract PreemptTest is Base {
         skip(119);
         uint40 end = uint40(block.timestamp) + timing.challengeWindow;
         vm.expectEmit();
-        emit IAIPowerRental.PerformanceSubmitted(id, 60, RESULT, RECEIPTS, end, true);
+        emit IAIPowerRental.PerformanceSubmitted(id, 60, RESULT, RECEIPTS, end, 3);
         preempt(id);
         assertEq(market.agreement(id).flags, 3);
         vm.warp(end);

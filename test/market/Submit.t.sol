@@ -11,7 +11,7 @@ contract SubmitTest is Base {
         skip(100);
         uint40 end = uint40(block.timestamp) + timing.challengeWindow;
         vm.expectEmit();
-        emit IAIPowerRental.PerformanceSubmitted(id, 90, RESULT, RECEIPTS, end, false);
+        emit IAIPowerRental.PerformanceSubmitted(id, 90, RESULT, RECEIPTS, end, 1);
         submitAs(operator, id, 90);
         Agreement memory a = market.agreement(id);
         assertEq(uint8(a.status), uint8(Status.Submitted));
@@ -83,11 +83,12 @@ contract SubmitBatchTest is Base {
         vm.warp(deadline);
         vm.expectEmit();
         emit IAIPowerRental.PerformanceSubmitted(
-            items[1].agreementId, 50, "other", RECEIPTS, deadline + timing.challengeWindow, false
+            items[1].agreementId, 50, "other", RECEIPTS, deadline + timing.challengeWindow, 1
         );
         vm.prank(operator);
         market.submitBatch(items);
-        assertStatus(items[0].agreementId, Status.Cancelled);
+        // The cancelled one keeps the bill of its cancel.
+        assertEq(market.agreement(items[0].agreementId).flags, 9);
         assertStatus(items[1].agreementId, Status.Submitted);
         assertStatus(items[2].agreementId, Status.Running);
         assertEq(market.agreement(items[1].agreementId).startOrBillable, 50);
