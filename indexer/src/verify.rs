@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256, keccak256},
-    sol_types::{SolCall, SolValue},
+    primitives::{Address, B256, Bytes, U256},
+    sol_types::SolCall,
 };
 use contracts::{
     bindings::{
         IAIPowerRental::{
             agreementCall, bitmapCall, classBaseCall, configCall, creditOfCall, isOperatorCall, isProviderCall,
-            levelCall, offerCall, timingCall, tokenCall,
+            keyAccountCall, levelCall, offerCall, timingCall, tokenCall,
         },
         IAgentWallet::{keyStateCall, lifetimeSpentCall, limitsCall, ownerCall, pausedCall, reservedCall},
         IAgentWalletFactory::isWalletCall,
@@ -31,7 +31,10 @@ use crate::{
     follow::rpc::Rpc,
     store::{
         codec::Row,
-        rows::{AgreementRow, CreditRow, KeyRow, LevelRow, OfferRow, ProviderRow, TotalsRow, WalletRow, status_name},
+        rows::{
+            AgreementRow, CreditRow, KeyAccountRow, KeyRow, LevelRow, OfferRow, ProviderRow, TotalsRow, WalletRow,
+            status_name,
+        },
         schema::{Key, Table, trailing_address},
         snapshot::{Snapshot, decode},
     },
@@ -134,8 +137,19 @@ pub(crate) async fn verify(snapshot: &Snapshot<'_>, rpc: &Rpc, config: &IndexCon
         async move {
             let wallet = key.get(1..21).map(Address::from_slice).ok_or_else(|| IndexError::damaged("key", &key))?;
             let epoch = snapshot.wallet(wallet)?.map_or(0, |wallet| wallet.epoch);
-            chain.key(wallet, account(&key)?, &row, epoch).await
+            let agent = account(&key)?;
+            let mut compared = chain.key(wallet, agent, &row, epoch).await?;
+            if snapshot.key_account(agent)?.is_none() {
+                compared.extend(chain.key_account(agent, None).await?);
+            }
+            Ok(compared)
         }
+    })
+    .await?;
+    rows(snapshot, Table::KeyAccounts, &mut tally, |key, row: KeyAccountRow| {
+        sums.credits = sums.credits + row.credit;
+        let chain = &chain;
+        async move { chain.key_account(account(&key)?, Some(row)).await }
     })
     .await?;
     rows(snapshot, Table::Providers, &mut tally, |key, row: ProviderRow| {
@@ -253,12 +267,12 @@ impl Chain<'_> {
         let expected = Stored::expect(row, submit_grace_s);
         let actual = Stored {
             wallet: chain.wallet,
+            agent: chain.agent,
             max_duration_s: chain.maxDuration.to(),
             expiry_s: chain.expiry.to(),
             fee_bps: chain.feeBps,
             status: status_name(chain.status),
             flags: chain.flags,
-            evidence: chain.evidence,
             offer_id: chain.offerId,
             start_or_billable_s: chain.startOrBillable.to(),
             deadline_s: chain.deadline.to(),
@@ -279,7 +293,7 @@ impl Chain<'_> {
             reserve_tick: chain.reserveTick,
             bond_per_slot: chain.bondPerSlot.into(),
             valid_until_s: chain.validUntil.to(),
-            active: chain.active,
+            active: !chain.validUntil.is_zero(),
             posted_block: row.posted_block,
             updated_block: row.updated_block,
         };
@@ -298,6 +312,20 @@ impl Chain<'_> {
     async fn credit(&self, account: Address, expected: Amount) -> Result<Vec<Compared>> {
         let actual = self.market(creditOfCall { account }).await?;
         Ok(vec![differs(format!("credit of {account}"), &expected, &actual.into())])
+    }
+
+    /// `None` for a key that never bid.
+    async fn key_account(&self, agent: Address, expected: Option<KeyAccountRow>) -> Result<Vec<Compared>> {
+        let chain = self.market(keyAccountCall { agent }).await?;
+        let actual = KeyAccountRow {
+            wallet: chain.wallet,
+            credit: chain.credit.into(),
+            spent: chain.spent.into(),
+            released: chain.released.into(),
+        };
+        let zero = Amount::ZERO;
+        let none = KeyAccountRow { wallet: Address::ZERO, credit: zero, spent: zero, released: zero };
+        Ok(vec![differs(format!("the market's account of key {agent}"), &expected.unwrap_or(none), &actual)])
     }
 
     async fn wallet(&self, wallet: Address, row: &WalletRow, snapshot: &Snapshot<'_>) -> Result<Vec<Compared>> {
@@ -397,12 +425,12 @@ impl Chain<'_> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stored {
     wallet: Address,
+    agent: Address,
     max_duration_s: u32,
     expiry_s: u64,
     fee_bps: u16,
     status: &'static str,
     flags: u8,
-    evidence: B256,
     offer_id: u64,
     start_or_billable_s: u64,
     deadline_s: u64,
@@ -410,14 +438,14 @@ struct Stored {
 }
 
 impl Stored {
-    /// What the market must have stored for the row; see `Heads.sol` for the flags.
+    /// What the market must have stored for the row; see `Rentals.sol` for the flags.
     fn expect(row: &AgreementRow, submit_grace_s: u64) -> Self {
         let (matched, started, submitted) = (row.matched.as_ref(), row.started.as_ref(), row.submitted.as_ref());
-        let forfeited = row.dispute.as_ref().and_then(|dispute| dispute.ruling.as_ref());
         let flags = [
-            (1, submitted.is_some_and(|submitted| !submitted.receipt_root.is_zero())),
+            (1, submitted.is_some_and(|submitted| submitted.receipts)),
             (2, submitted.is_some_and(|submitted| submitted.preempted)),
-            (4, forfeited.is_some_and(|ruling| ruling.deposit_forfeited != Amount::ZERO)),
+            (8, submitted.is_some_and(|submitted| submitted.cancelled)),
+            (4, row.dispute.as_ref().is_some_and(|dispute| dispute.counted)),
         ];
         let deadline_s = row
             .dispute
@@ -428,14 +456,12 @@ impl Stored {
             .or(matched.map(|matched| matched.start_deadline_s));
         Self {
             wallet: row.wallet,
+            agent: row.agent,
             max_duration_s: row.max_duration_s,
             expiry_s: row.expiry_s,
             fee_bps: row.fee_bps,
             status: status_name(row.status),
             flags: flags.iter().filter(|(_, set)| *set).map(|(flag, _)| flag).sum(),
-            evidence: submitted.map_or(row.spec_hash, |submitted| {
-                keccak256((row.spec_hash, submitted.result_hash, submitted.receipt_root).abi_encode())
-            }),
             offer_id: matched.map_or(0, |matched| matched.offer_id),
             start_or_billable_s: submitted
                 .map(|submitted| submitted.billable_s)

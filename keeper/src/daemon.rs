@@ -35,6 +35,7 @@ use crate::{
     keeper::{AgentSide, GRACE_S, Keeper, ProviderSide},
     keys,
     preflight::Preflight,
+    purse::Purse,
     socket,
 };
 
@@ -243,8 +244,10 @@ async fn agent_side(
     let key = session.address();
     let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
     let relay = hands.relay(config, relayer, Some(session));
+    let purse =
+        Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
     info!(wallet = %agent.wallet, session_key = %key, "agent");
-    Ok(AgentSide { wallet: agent.wallet, key, strategy: agent.strategy.clone(), courier, relay })
+    Ok(AgentSide { wallet: agent.wallet, key, strategy: agent.strategy.clone(), courier, purse, relay })
 }
 
 async fn provider_side(

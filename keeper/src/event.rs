@@ -63,6 +63,8 @@ pub enum Intent {
     Start {
         /// The rental.
         rental: AgreementId,
+        /// The bid's spec, which the countersignature must cover.
+        spec_hash: B256,
         /// Worker image.
         image: B256,
         /// 65 bytes.

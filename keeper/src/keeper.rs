@@ -14,7 +14,7 @@ use std::{
 };
 
 use alloy::primitives::Address;
-use contracts::{ids::AgreementId, params::Params};
+use contracts::{ids::AgreementId, params::Params, units::Amount};
 use indexer::Index;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -25,10 +25,11 @@ use crate::{
     clock::now_s,
     config::{Config, StrategyConfig},
     event::Event,
-    job::{Job, JobId},
+    job::{Job, JobId, JobState},
     journal::{Journal, JournalError, Record, State, WorkResult},
     ledger::Ledger,
     market::{MarketView, Viewer},
+    purse::Purse,
     roles::{self, Wish, provider::Delivery},
     socket::Reply,
 };
@@ -53,6 +54,8 @@ pub struct AgentSide {
     pub strategy: StrategyConfig,
     /// Deals with providers.
     pub courier: Courier,
+    /// Knows what it can pay.
+    pub purse: Purse,
     /// Sends its transactions.
     pub relay: mpsc::Sender<Record>,
 }
@@ -203,7 +206,13 @@ impl Keeper {
             let snapshot = self.index.snapshot()?;
             MarketView::read(&snapshot, viewer)?
         };
-        let Some(view) = view else { return Ok(()) };
+        let Some(mut view) = view else { return Ok(()) };
+        if let (Some(agent), Some(seen)) = (&self.agent, &mut view.agent)
+            && self.jobs.values().any(|job| job.state == JobState::Active)
+        {
+            let credit = seen.account.as_ref().map_or(Amount::ZERO, |account| account.credit);
+            seen.funds = agent.purse.funds(credit).await;
+        }
         let mut wishes = self.agent_wishes(&view);
         wishes.extend(self.provider_wishes(&view));
         for wish in wishes {

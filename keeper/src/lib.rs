@@ -1,6 +1,6 @@
 //! The keeper: rents for agents, sells for node operators, 24 hours a day, without asking.
 //!
-//! Data runs one way round: the index follows the chain → [`market`] is cut from it → [`roles`] wish, priced by
+//! Data runs one way round: the index follows the chain → [`market`] is cut from it (and the wallet's [`purse`] asked) → [`roles`] wish, priced by
 //! [`strategy`] → [`keeper`] writes each wish into the [`journal`] → [`preflight`] runs transactions in revm →
 //! [`act`] relays them, runs containers, carries blobs → the chain.
 //!
@@ -29,6 +29,7 @@ pub mod keys;
 pub mod ledger;
 pub mod market;
 pub mod preflight;
+pub mod purse;
 pub mod roles;
 pub mod socket;
 pub mod spec;

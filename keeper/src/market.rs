@@ -10,7 +10,7 @@ use contracts::{
 };
 use indexer::{
     Head, IndexError, Snapshot,
-    rows::{AgreementRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
+    rows::{AgreementRow, KeyAccountRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
 };
 
 /// Newest agreements of a wallet or provider that are looked at.
@@ -36,16 +36,33 @@ pub struct MarketView {
 /// What an agent decides on.
 #[derive(Clone, Debug, Default)]
 pub struct AgentView {
+    /// Address of its wallet.
+    pub address: Address,
     /// Its wallet, once the index knows it.
     pub wallet: Option<WalletRow>,
     /// Its session key, once authorised.
     pub key: Option<KeyRow>,
+    /// What the market holds for the key, once it has bid.
+    pub account: Option<KeyAccountRow>,
+    /// What the key could bid with now, by the wallet's own word; `None` while the chain cannot be asked.
+    pub funds: Option<Funds>,
     /// The wallet's newest agreements.
     pub agreements: Vec<AgreementRow>,
     /// Firm books by class and bucket.
     pub books: BTreeMap<(u8, u8), BookView>,
     /// Where providers of its rentals serve blobs.
     pub endpoints: HashMap<Address, String>,
+}
+
+/// Money that a key can bid with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Funds {
+    /// The wallet's tokens.
+    pub tokens: Amount,
+    /// The key's credit at the market, which bids use first.
+    pub credit: Amount,
+    /// What the wallet's `availableTo` gives: both, as far as every limit allows.
+    pub available: Amount,
 }
 
 /// One book as a bidder sees it.
@@ -132,7 +149,16 @@ impl AgentView {
                 }
             }
         }
-        Ok(Self { wallet: snapshot.wallet(wallet)?, key: snapshot.key(wallet, key)?, agreements, books, endpoints })
+        Ok(Self {
+            address: wallet,
+            wallet: snapshot.wallet(wallet)?,
+            key: snapshot.key(wallet, key)?,
+            account: snapshot.key_account(key)?,
+            funds: None,
+            agreements,
+            books,
+            endpoints,
+        })
     }
 
     /// The newest agreements with this spec, oldest first.

@@ -21,7 +21,7 @@ use revm::{
 
 /// Gas offered to a simulation; below the cap of a single transaction (EIP-7825).
 const SIMULATION_GAS: u64 = 12_000_000;
-/// Added to what a simulation used: hooks are guarded by gas left, not gas used.
+/// Added to what a simulation used, for what changes until the transaction is mined: colder slots, more dead bids.
 const GAS_MARGIN: u64 = 400_000;
 
 /// A call to one contract.

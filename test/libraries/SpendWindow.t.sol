@@ -50,11 +50,42 @@ contract SpendWindowTest is Test {
         assertLe(SpendWindow.sum(window, uint256(time) + later), SpendWindow.sum(window, time));
     }
 
+    /// @dev The pairwise sum against a plain loop over lanes of any content, at any age.
+    function testFuzz_TheSumEqualsAPlainLoop(uint256 lanes, uint24 newest, uint256 age) external pure {
+        age = bound(age, 0, 9);
+        uint256 window = uint256(newest) << 224 | lanes & ((1 << 224) - 1);
+        uint256 total;
+        for (uint256 i; i + age < 7; ++i) {
+            total += lanes >> (32 * i) & type(uint32).max;
+        }
+        assertEq(SpendWindow.sum(window, (uint256(newest) + age) * LANE), total);
+        assertEq(SpendWindow.sum(window, (uint256(newest) + age + 1) * LANE - 1), total);
+    }
+
+    function test_SevenFullLanesDoNotOverflow() external pure {
+        assertEq(SpendWindow.sum((1 << 224) - 1, 0), 7 * uint256(type(uint32).max));
+    }
+
+    /// @dev Rolling moves lanes up by as many as began since, and notes the newest.
+    function testFuzz_RollMovesLanesUp(uint256 lanes, uint24 newest, uint256 steps) external pure {
+        lanes = lanes & ((1 << 224) - 1);
+        steps = bound(steps, 0, 8);
+        uint256 rolled = SpendWindow.roll(uint256(newest) << 224 | lanes, (uint256(newest) + steps) * LANE);
+        assertEq(rolled >> 224, uint256(newest) + steps);
+        for (uint256 i; i < 7; ++i) {
+            uint256 expected = i < steps ? 0 : lanes >> (32 * (i - steps)) & type(uint32).max;
+            assertEq(rolled >> (32 * i) & type(uint32).max, expected);
+        }
+    }
+
     function test_ALaneSaturates() external pure {
         uint256 max = type(uint32).max;
         uint256 window = SpendWindow.add(0, LANE, max - 1);
         window = SpendWindow.add(window, LANE, 5);
         assertEq(SpendWindow.sum(window, LANE), max);
+        window = SpendWindow.add(0, LANE, max - 1);
+        assertEq(SpendWindow.sum(SpendWindow.add(window, LANE, 1), LANE), max);
+        window = SpendWindow.add(window, LANE, 2);
         window = SpendWindow.add(window, 2 * LANE, 7);
         assertEq(SpendWindow.sum(window, 2 * LANE), max + 7);
     }

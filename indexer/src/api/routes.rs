@@ -23,7 +23,7 @@ use crate::{
     store::rows::{ClassRow, WalletRow},
 };
 
-/// Bids and spends listed with a wallet.
+/// Bids and countings listed with a wallet.
 const RECENT: usize = 20;
 /// Offers of a class that utilisation is counted over.
 const OFFERS_COUNTED: usize = 5_000;
@@ -188,8 +188,14 @@ pub(super) async fn wallet(State(api): Api, Path(address): Path<String>) -> Resu
 
 fn wallet_info(snapshot: &Snapshot<'_>, address: Address, row: WalletRow) -> crate::Result<WalletInfo> {
     let since_s = snapshot.head().map_or(0, |head| head.timestamp).saturating_sub(DAY_S);
-    let keys = snapshot.keys(address, query::MAX_LIMIT)?.into_iter();
-    let keys = keys.map(|(agent, key)| Ok(KeyInfo::new(agent, &key, snapshot.is_key_alive(address, agent)?)));
+    let mut keys = Vec::new();
+    let mut credit = Amount::ZERO;
+    for (agent, key) in snapshot.keys(address, query::MAX_LIMIT)? {
+        let account = snapshot.key_account(agent)?;
+        // A key that another wallet authorised too has its account with the one it bid for.
+        credit = account.iter().filter(|account| account.wallet == address).fold(credit, |sum, own| sum + own.credit);
+        keys.push(KeyInfo::new(agent, &key, snapshot.is_key_alive(address, agent)?, account));
+    }
     let recent = snapshot.agreements_by_wallet(address, false, RECENT)?.into_iter();
     Ok(WalletInfo {
         address,
@@ -202,11 +208,11 @@ fn wallet_info(snapshot: &Snapshot<'_>, address: Address, row: WalletRow) -> cra
         reserved: row.reserved,
         spent: row.spent,
         spent_24h: spent_since(snapshot, address, since_s)?,
-        credit: snapshot.credit(address)?,
+        credit,
         withdrawn: row.withdrawn,
         bids: row.bids,
         created_block: row.created_block,
-        keys: keys.collect::<crate::Result<_>>()?,
+        keys,
         recent: recent.map(|row| AgreementInfo::new(snapshot, row)).collect::<crate::Result<_>>()?,
         spends: snapshot.spends(address, RECENT)?.into_iter().map(Into::into).collect(),
     })
@@ -215,7 +221,7 @@ fn wallet_info(snapshot: &Snapshot<'_>, address: Address, row: WalletRow) -> cra
 /// Newest first, so the sum stops at the first that is too old.
 fn spent_since(snapshot: &Snapshot<'_>, wallet: Address, since_s: u64) -> crate::Result<Amount> {
     let spends = snapshot.spends(wallet, OFFERS_COUNTED)?;
-    Ok(spends.iter().take_while(|(_, spend)| spend.time_s > since_s).map(|(_, spend)| spend.spent).sum())
+    Ok(spends.iter().take_while(|spend| spend.time_s > since_s).map(|spend| spend.spent).sum())
 }
 
 /// Whether the service runs.

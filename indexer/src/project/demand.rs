@@ -10,6 +10,7 @@ use contracts::{
         RemovalReason,
     },
     ids::{AgreementId, BookId},
+    price::price_at,
     units::Amount,
 };
 
@@ -21,6 +22,11 @@ use crate::store::{
     },
     schema::{self, Table},
 };
+
+/// Bits of an agreement's flags; see `Agreement` in `Types.sol`.
+const HAS_RECEIPTS: u8 = 1;
+const PREEMPTED: u8 = 2;
+const CANCELLED: u8 = 8;
 
 impl Fold<'_, '_> {
     pub(super) fn bid_placed(&mut self, event: &BidPlaced) -> Folded {
@@ -47,7 +53,6 @@ impl Fold<'_, '_> {
             payment: None,
             decline_fee: None,
             ended: None,
-            reconcile_failed: false,
         };
         self.put(&row)?;
         self.rows.mark(schema::by_account(Table::WalletAgreements, row.wallet, self.block, id))?;
@@ -57,7 +62,7 @@ impl Fold<'_, '_> {
         let mut wallet: WalletRow = self.known(&wallet_key, || format!("wallet {}", row.wallet))?;
         wallet.bids += 1;
         self.rows.put(wallet_key, &wallet)?;
-        self.credit_taken(row.wallet, row.credit_used)?;
+        self.account_drawn(row.wallet, row.agent, row.credit_used)?;
         self.totals(|totals| {
             totals.agreements += 1;
             totals.escrow = totals.escrow + row.escrow;
@@ -73,8 +78,9 @@ impl Fold<'_, '_> {
             _ => Status::Expired,
         };
         self.finish(&mut row, status)?;
-        self.release_escrow(&row, event.refund.into())?;
-        self.credit_given(row.wallet, event.refund.into())
+        let refund = event.refund.into();
+        self.release_escrow(&row, refund)?;
+        self.account_ended(row.agent, refund, Amount::ZERO, refund)
     }
 
     pub(super) fn matched(&mut self, event: &AgreementCreated) -> Folded {
@@ -84,7 +90,6 @@ impl Fold<'_, '_> {
         row.matched = Some(Matched {
             offer_id: event.offerId,
             provider: event.provider,
-            price: event.price,
             start_deadline_s: event.startDeadline.to(),
             block: self.block,
             time_s: self.time_s,
@@ -98,11 +103,14 @@ impl Fold<'_, '_> {
         offer.used += 1;
         self.rows.put(schema::offer(offer.id), &offer)?;
 
-        let clearing =
-            Clearing { id: row.id, tick: row.id.tick(), price: event.price, block: self.block, time_s: self.time_s };
-        self.rows.put(schema::clearing(row.id.class(), self.block, row.id), &clearing)?;
         let class_key = schema::class(row.id.class());
         let mut class: ClassRow = self.known(&class_key, || format!("class {}", row.id.class()))?;
+        let tick = row.id.tick();
+        let Some(price) = price_at(class.base_price, tick) else {
+            return misfit(format!("tick {tick} over {} is no price", class.base_price));
+        };
+        let clearing = Clearing { id: row.id, tick, price, block: self.block, time_s: self.time_s };
+        self.rows.put(schema::clearing(row.id.class(), self.block, row.id), &clearing)?;
         class.last_clearing = Some(clearing);
         Ok(self.rows.put(class_key, &class)?)
     }
@@ -119,6 +127,7 @@ impl Fold<'_, '_> {
         row.started = Some(Started {
             time_s: event.startTime.to(),
             end_time_s: event.endTime.to(),
+            spec_hash: event.specHash,
             image_digest: event.imageDigest,
             block: self.block,
         });
@@ -133,14 +142,16 @@ impl Fold<'_, '_> {
             result_hash: event.resultHash,
             receipt_root: event.receiptRoot,
             challenge_end_s: event.challengeEnd.to(),
-            preempted: event.preempted,
+            receipts: event.flags & HAS_RECEIPTS != 0,
+            preempted: event.flags & PREEMPTED != 0,
+            cancelled: event.flags & CANCELLED != 0,
             block: self.block,
             time_s: self.time_s,
         });
         self.put(&row)
     }
 
-    /// The deposit comes from the wallet's credit as far as it reaches, then from its tokens.
+    /// The deposit comes from the key's credit as far as it reaches, then from the wallet's tokens.
     pub(super) fn dispute_filed(&mut self, event: &DisputeFiled) -> Folded {
         let mut row = self.agreement(event.agreementId.into())?;
         let deposit = Amount::from(event.deposit);
@@ -149,19 +160,21 @@ impl Fold<'_, '_> {
             initiator: event.initiator,
             reason_hash: event.reasonHash,
             deposit,
+            credit_used: event.creditUsed.into(),
+            counted: event.counted,
             timeout_s: event.timeout.to(),
             block: self.block,
             ruling: None,
         });
         self.put(&row)?;
-        self.credit_used(row.wallet, deposit)?;
+        self.account_drawn(row.wallet, row.agent, event.creditUsed.into())?;
         self.totals(|totals| {
             totals.deposits = totals.deposits + deposit;
             Ok(())
         })
     }
 
-    /// Who gets the deposit is told by a `Credited` of its own.
+    /// What of the deposit is not forfeited goes back to the key; the forfeited part is told by a `Credited` of its own.
     pub(super) fn dispute_resolved(&mut self, event: &DisputeResolved) -> Folded {
         let mut row = self.agreement(event.agreementId.into())?;
         let Some(dispute) = &mut row.dispute else { return misfit(format!("rental {} has no dispute", row.id)) };
@@ -172,8 +185,12 @@ impl Fold<'_, '_> {
             timed_out: event.timedOut,
             block: self.block,
         });
-        let deposit = dispute.deposit;
+        let (deposit, counted) = (dispute.deposit, dispute.counted);
+        let forfeited = Amount::from(event.depositForfeited);
+        let back = minus(deposit, forfeited, || format!("the deposit for rental {}", row.id))?;
         self.put(&row)?;
+        let (spent, released) = if counted { (forfeited, back) } else { (Amount::ZERO, Amount::ZERO) };
+        self.account_ended(row.agent, back, spent, released)?;
         self.totals(|totals| {
             totals.deposits = minus(totals.deposits, deposit, || "the sum of deposits".into())?;
             Ok(())
@@ -189,7 +206,6 @@ impl Fold<'_, '_> {
             fee: event.fee.into(),
             refund: event.refund.into(),
             penalty: event.penalty.into(),
-            bond_returned: event.bondReturned.into(),
             slash: event.slash.into(),
             block: self.block,
         };
@@ -205,7 +221,8 @@ impl Fold<'_, '_> {
         let shares = [payment.pay, payment.fee, payment.refund, payment.penalty];
         self.release_escrow(&row, shares.into_iter().sum())?;
         self.credit_given(event.provider, payment.pay)?;
-        self.credit_given(row.wallet, payment.refund)?;
+        let spent = payment.pay + payment.fee + payment.penalty;
+        self.account_ended(row.agent, payment.refund, spent, payment.refund)?;
         let treasury = self.known::<crate::store::rows::ConfigRow>(&schema::config(), || "configuration".into())?;
         self.credit_given(treasury.treasury, payment.fee)?;
         self.totals(|totals| {
@@ -232,12 +249,6 @@ impl Fold<'_, '_> {
             })?;
         }
         self.finish(&mut row, status)
-    }
-
-    pub(super) fn reconcile_failed(&mut self, id: AgreementId) -> Folded {
-        let mut row = self.agreement(id)?;
-        row.reconcile_failed = true;
-        self.put(&row)
     }
 
     /// Makes an agreement terminal and takes it off the lists of live ones.

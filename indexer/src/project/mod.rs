@@ -4,8 +4,8 @@
 //!
 //! - `demand`: bids and what becomes of them.
 //! - `supply`: classes, templates, configuration, providers, offers.
-//! - `wallets`: wallets, session keys, reservations.
-//! - `money`: credits and what the market holds.
+//! - `wallets`: wallets, session keys, their ledgers.
+//! - `money`: credits, keys' accounts, and what the market holds.
 //!
 //! A wallet's first events come before the factory names it, in the same transaction; so the wallets of a block are
 //! learned first and its logs folded after. Logs of emitters that are neither market, factory nor known wallet are
@@ -151,7 +151,7 @@ impl Fold<'_, '_> {
             MarketEvent::AgreementCompleted(event) => self.ended(event.agreementId.into(), event.finalStatus),
             MarketEvent::AgreementCancelled(event) => self.ended(event.agreementId.into(), event.finalStatus),
             MarketEvent::AgreementExpired(event) => self.ended(event.agreementId.into(), event.finalStatus),
-            MarketEvent::ReconcileFailed(event) => self.reconcile_failed(event.agreementId.into()),
+            MarketEvent::KeyCollected(event) => self.account_collected(event),
             MarketEvent::Withdrawn(event) => self.credit_pulled(event.account, event.amount.into()),
             MarketEvent::Credited(event) => self.credit_given(event.account, event.amount.into()),
         }

@@ -1,11 +1,11 @@
-//! Credits, and what the market holds: the four sums of the totals row always equal its token balance.
+//! Credits, keys' accounts, and what the market holds: the four sums of the totals row always equal its token balance.
 
 use alloy::primitives::Address;
-use contracts::units::Amount;
+use contracts::{bindings::IAIPowerRental::KeyCollected, units::Amount};
 
 use super::{Fold, FoldError, Folded, misfit};
 use crate::store::{
-    rows::{CreditRow, TotalsRow},
+    rows::{CreditRow, KeyAccountRow, TotalsRow},
     schema,
 };
 
@@ -17,10 +17,7 @@ impl Fold<'_, '_> {
         }
         let credit = self.credit(account)?;
         self.put_credit(account, credit + amount)?;
-        self.totals(|totals| {
-            totals.credits = totals.credits + amount;
-            Ok(())
-        })
+        self.credits_grow(amount)
     }
 
     /// Takes from an account's credit.
@@ -30,10 +27,7 @@ impl Fold<'_, '_> {
         }
         let rest = minus(self.credit(account)?, amount, || format!("the credit of {account}"))?;
         self.put_credit(account, rest)?;
-        self.totals(|totals| {
-            totals.credits = minus(totals.credits, amount, || "the sum of credits".into())?;
-            Ok(())
-        })
+        self.credits_shrink(amount)
     }
 
     /// The market takes up to `wanted` from an account's credit, as far as it reaches; gives what it took.
@@ -49,6 +43,68 @@ impl Fold<'_, '_> {
             return misfit(format!("{account} pulled {} units, but its credit was {}", amount.0, credit.0));
         }
         self.credit_taken(account, amount)
+    }
+
+    /// A bid or deposit of a key took `credit_used` from its credit, and its wallet counted all that had ended. The first
+    /// bid makes the account: from then on the key belongs to this wallet.
+    pub(super) fn account_drawn(&mut self, wallet: Address, agent: Address, credit_used: Amount) -> Folded {
+        let key = schema::key_account(agent);
+        let known: Option<KeyAccountRow> = self.rows.get(&key)?;
+        let account = known.unwrap_or(KeyAccountRow {
+            wallet,
+            credit: Amount::ZERO,
+            spent: Amount::ZERO,
+            released: Amount::ZERO,
+        });
+        if account.wallet != wallet {
+            return misfit(format!("key {agent} belongs to wallet {}, not to {wallet}", account.wallet));
+        }
+        let credit = minus(account.credit, credit_used, || format!("the credit of key {agent}"))?;
+        self.rows.put(key, &KeyAccountRow { wallet, credit, spent: Amount::ZERO, released: Amount::ZERO })?;
+        self.credits_shrink(credit_used)
+    }
+
+    /// A bid or deposit of a key ended: `credit` is the key's again, `spent` and `released` wait to be counted.
+    pub(super) fn account_ended(&mut self, agent: Address, credit: Amount, spent: Amount, released: Amount) -> Folded {
+        let key = schema::key_account(agent);
+        let mut account: KeyAccountRow = self.known(&key, || format!("the account of key {agent}"))?;
+        account.credit = account.credit + credit;
+        account.spent = account.spent + spent;
+        account.released = account.released + released;
+        self.rows.put(key, &account)?;
+        self.credits_grow(credit)
+    }
+
+    /// A wallet took a key's credit and counted what had ended.
+    pub(super) fn account_collected(&mut self, event: &KeyCollected) -> Folded {
+        let key = schema::key_account(event.agent);
+        let account: KeyAccountRow = self.known(&key, || format!("the account of key {}", event.agent))?;
+        let told = KeyAccountRow {
+            wallet: event.wallet,
+            credit: event.credit.into(),
+            spent: event.spent.into(),
+            released: event.released.into(),
+        };
+        if account != told {
+            return misfit(format!("key {} has {account:?} at the market, but {told:?} was collected", event.agent));
+        }
+        let zero = Amount::ZERO;
+        self.rows.put(key, &KeyAccountRow { credit: zero, spent: zero, released: zero, ..account })?;
+        self.credits_shrink(told.credit)
+    }
+
+    fn credits_grow(&mut self, amount: Amount) -> Folded {
+        self.totals(|totals| {
+            totals.credits = totals.credits + amount;
+            Ok(())
+        })
+    }
+
+    fn credits_shrink(&mut self, amount: Amount) -> Folded {
+        self.totals(|totals| {
+            totals.credits = minus(totals.credits, amount, || "the sum of credits".into())?;
+            Ok(())
+        })
     }
 
     /// Changes the totals.

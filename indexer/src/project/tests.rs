@@ -14,8 +14,8 @@ use contracts::{
     bindings::{
         IAIPowerRental::{
             AgreementCompleted, AgreementCreated, AgreementStarted, BidPlaced, BidRemoved, ClassAdded, ConfigUpdated,
-            Credited, DisputeFiled, DisputeResolved, OfferPosted, OfferUpdated, PaymentProcessed, PerformanceSubmitted,
-            Withdrawn,
+            Credited, DisputeFiled, DisputeResolved, KeyCollected, OfferPosted, OfferUpdated, PaymentProcessed,
+            PerformanceSubmitted, Withdrawn,
         },
         IAgentWallet::{AgentAuthorized, MicroTransactionExecuted, SpendReconciled, SpendingLimitUpdated},
         RemovalReason,
@@ -28,8 +28,8 @@ use super::*;
 use crate::store::{
     batch::Changes,
     rows::{
-        AgreementRow, BookRow, ConfigRow, CreditRow, KeyRow, LevelRow, OfferRow, ProviderRow, Status, TotalsRow,
-        WalletRow,
+        AgreementRow, BookRow, ConfigRow, CreditRow, KeyAccountRow, KeyRow, LevelRow, OfferRow, ProviderRow, Status,
+        TotalsRow, WalletRow,
     },
 };
 
@@ -83,6 +83,23 @@ impl World {
     fn credit(&self, account: Address) -> u128 {
         let key = schema::credit(account);
         if self.rows.contains_key(key.as_slice()) { self.get::<CreditRow>(&key).amount.0 } else { 0 }
+    }
+
+    /// Credit, spent and released of the worker's key.
+    fn account(&self) -> [u128; 3] {
+        let row: KeyAccountRow = self.get(&schema::key_account(WORKER));
+        assert_eq!(row.wallet, WALLET);
+        [row.credit, row.spent, row.released].map(|amount| amount.0)
+    }
+
+    /// Reserved and spent of the worker's key, of its parent and of the wallet, which must be the same.
+    fn ledger(&self) -> [u128; 2] {
+        let wallet: WalletRow = self.get(&schema::wallet(WALLET));
+        for agent in [WORKER, MASTER] {
+            let key: KeyRow = self.get(&schema::session_key(WALLET, agent));
+            assert_eq!((key.reserved, key.spent), (wallet.reserved, wallet.spent), "{agent}");
+        }
+        [wallet.reserved.0, wallet.spent.0]
     }
 
     fn totals(&self) -> [u128; 4] {
@@ -139,12 +156,38 @@ fn placed(sequence: u64, escrow: u64, credit_used: u64) -> (Address, LogData) {
 }
 
 fn reserved(sequence: u64, amount: u64, after: u64) -> (Address, LogData) {
+    counted(sequence, amount, [0, 0], after)
+}
+
+/// A bid is funded after what ended is counted.
+fn counted(sequence: u64, amount: u64, [spent, released]: [u64; 2], after: u64) -> (Address, LogData) {
     wallet(MicroTransactionExecuted {
         bidId: id(sequence).into(),
         agent: WORKER,
         amount: U96::from(amount),
         creditUsed: U96::ZERO,
+        spent: U96::from(spent),
+        released: U96::from(released),
         reservedAfter: U96::from(after),
+    })
+}
+
+fn reconciled(spent: u64, released: u64, after: u64) -> (Address, LogData) {
+    wallet(SpendReconciled {
+        agent: WORKER,
+        spent: U96::from(spent),
+        released: U96::from(released),
+        reservedAfter: U96::from(after),
+    })
+}
+
+fn collected(credit: u64, spent: u64, released: u64) -> (Address, LogData) {
+    market(KeyCollected {
+        agent: WORKER,
+        wallet: WALLET,
+        credit: U96::from(credit),
+        spent: U96::from(spent),
+        released: U96::from(released),
     })
 }
 
@@ -153,12 +196,11 @@ fn matched(sequence: u64) -> (Address, LogData) {
         agreementId: id(sequence).into(),
         offerId: 1,
         provider: PROVIDER,
-        price: 7,
         startDeadline: U40::from(1_030),
     })
 }
 
-fn paid(sequence: u64, [pay, fee, refund, penalty, returned, slash]: [u64; 6]) -> (Address, LogData) {
+fn paid(sequence: u64, [pay, fee, refund, penalty, slash]: [u64; 5]) -> (Address, LogData) {
     market(PaymentProcessed {
         agreementId: id(sequence).into(),
         provider: PROVIDER,
@@ -166,9 +208,12 @@ fn paid(sequence: u64, [pay, fee, refund, penalty, returned, slash]: [u64; 6]) -
         fee: U96::from(fee),
         refund: U96::from(refund),
         penalty: U96::from(penalty),
-        bondReturned: U96::from(returned),
         slash: U96::from(slash),
     })
+}
+
+fn removed(sequence: u64, reason: RemovalReason, refund: u64) -> (Address, LogData) {
+    market(BidRemoved { agreementId: id(sequence).into(), reason, refund: U96::from(refund) })
 }
 
 fn credited(account: Address, amount: u64) -> (Address, LogData) {
@@ -249,6 +294,7 @@ fn a_rental_from_bid_to_settlement_keeps_every_sum() {
         agreementId: id(0).into(),
         startTime: U40::from(1_001),
         endTime: U40::from(1_061),
+        specHash: B256::repeat_byte(9),
         imageDigest: B256::ZERO,
     };
     let submit = PerformanceSubmitted {
@@ -257,42 +303,45 @@ fn a_rental_from_bid_to_settlement_keeps_every_sum() {
         resultHash: B256::repeat_byte(1),
         receiptRoot: B256::repeat_byte(2),
         challengeEnd: U40::from(1_050),
-        preempted: false,
+        flags: 1,
     };
     world.block(vec![market(start), market(submit)]).unwrap();
     assert_eq!(world.totals(), [100, 100, 0, 0]);
-    let end = SpendReconciled { bidId: id(0).into(), agent: WORKER, released: U96::from(50), spent: U96::from(50) };
     world
         .block(vec![
-            paid(0, [49, 1, 50, 0, 50, 0]),
+            paid(0, [49, 1, 50, 0, 0]),
             market(AgreementCompleted { agreementId: id(0).into(), finalStatus: Status::Settled }),
-            wallet(end),
         ])
         .unwrap();
     let row: AgreementRow = world.get(&schema::agreement(id(0)));
     assert_eq!((row.status, row.ended.is_some(), row.payment.unwrap().pay), (Status::Settled, true, Amount(49)));
-    assert_eq!([world.credit(PROVIDER), world.credit(TREASURY), world.credit(WALLET)], [49, 1, 50]);
+    assert_eq!([world.credit(PROVIDER), world.credit(TREASURY), world.credit(WALLET)], [49, 1, 0]);
+    assert_eq!((world.account(), world.ledger()), ([50, 50, 50], [100, 0]), "held until it is counted");
+    let submitted = row.submitted.unwrap();
+    assert_eq!((submitted.receipts, submitted.preempted, submitted.cancelled), (true, false, false));
+    assert_eq!(row.started.unwrap().spec_hash, B256::repeat_byte(9));
     assert_eq!(world.totals(), [0, 100, 100, 0]);
     assert_eq!(world.get::<OfferRow>(&schema::offer(1)).used, 0);
     assert_eq!(world.get::<ProviderRow>(&schema::provider(PROVIDER)).settled, 1);
-    let key: KeyRow = world.get(&schema::session_key(WALLET, MASTER));
-    assert_eq!((key.reserved, key.spent), (Amount(0), Amount(50)));
     assert!(!world.rows.keys().any(|key| matches!(key[0], b'W' | b'P' | b'q' | b'a')), "nothing is live any more");
 }
 
 #[test]
 fn a_slash_ends_the_slot_and_a_dispute_returns_its_deposit() {
     let mut world = prepared();
-    world.block(vec![placed(0, 100, 0), reserved(0, 100, 100), matched(0), credited(WALLET, 30)]).unwrap();
+    world.block(vec![placed(1, 30, 0), placed(0, 100, 0), removed(1, RemovalReason::Expired, 30), matched(0)]).unwrap();
     let filed = DisputeFiled {
         agreementId: id(0).into(),
         initiator: WALLET,
         reasonHash: B256::ZERO,
         deposit: U96::from(40),
+        creditUsed: U96::from(30),
+        counted: true,
         timeout: U40::from(3_000),
     };
     world.block(vec![market(filed)]).unwrap();
-    assert_eq!(world.totals(), [100, 100, 0, 40], "the deposit took the wallet's credit first");
+    assert_eq!(world.totals(), [100, 100, 0, 40], "the deposit took the key's credit first");
+    assert_eq!(world.account(), [0, 0, 0], "all that had ended was counted with it");
     let ruled = DisputeResolved {
         agreementId: id(0).into(),
         pay: U96::ZERO,
@@ -311,8 +360,7 @@ fn a_slash_ends_the_slot_and_a_dispute_returns_its_deposit() {
     world
         .block(vec![
             market(ruled),
-            credited(WALLET, 40),
-            paid(0, [0, 0, 100, 0, 30, 20]),
+            paid(0, [0, 0, 100, 0, 20]),
             market(slot),
             credited(Address::repeat_byte(0xde), 18),
             credited(TREASURY, 2),
@@ -320,7 +368,72 @@ fn a_slash_ends_the_slot_and_a_dispute_returns_its_deposit() {
         ])
         .unwrap();
     assert_eq!(world.totals(), [0, 50, 190, 0], "240 came in, 240 is held");
-    assert_eq!([world.credit(WALLET), world.credit(PROVIDER), world.credit(TREASURY)], [140, 30, 2]);
+    assert_eq!([world.credit(PROVIDER), world.credit(TREASURY)], [30, 2]);
+    assert_eq!(world.account(), [140, 0, 140]);
+}
+
+#[test]
+fn a_forfeited_deposit_counts_unless_it_is_the_owners() {
+    for (counts, account) in [(true, [0, 140, 0]), (false, [0, 100, 0])] {
+        let mut world = prepared();
+        world.block(vec![placed(0, 100, 0), reserved(0, 100, 100), matched(0)]).unwrap();
+        let filed = DisputeFiled {
+            agreementId: id(0).into(),
+            initiator: WALLET,
+            reasonHash: B256::ZERO,
+            deposit: U96::from(40),
+            creditUsed: U96::ZERO,
+            counted: counts,
+            timeout: U40::from(3_000),
+        };
+        let ruled = DisputeResolved {
+            agreementId: id(0).into(),
+            pay: U96::from(100),
+            slash: U96::ZERO,
+            depositForfeited: U96::from(40),
+            timedOut: false,
+        };
+        let end = AgreementCompleted { agreementId: id(0).into(), finalStatus: Status::Resolved };
+        let resolved = vec![market(ruled), credited(PROVIDER, 40), paid(0, [98, 2, 0, 0, 0]), market(end)];
+        world.block([vec![market(filed)], resolved].concat()).unwrap();
+        assert_eq!(world.account(), account);
+        assert_eq!([world.credit(PROVIDER), world.credit(TREASURY)], [138, 2]);
+        assert_eq!(world.totals(), [0, 100, 140, 0]);
+    }
+}
+
+#[test]
+fn the_next_bid_counts_what_ended_and_collecting_counts_the_rest() {
+    let mut world = prepared();
+    let end = || market(AgreementCompleted { agreementId: id(0).into(), finalStatus: Status::Settled });
+    let rent = vec![placed(0, 100, 0), reserved(0, 100, 100), matched(0), paid(0, [49, 1, 50, 0, 0]), end()];
+    world.block(rent).unwrap();
+    assert_eq!((world.account(), world.ledger()), ([50, 50, 50], [100, 0]));
+    let before = world.rows.clone();
+    let second = world.block(vec![placed(1, 80, 50), counted(1, 80, [50, 50], 80)]).unwrap();
+    assert_eq!((world.account(), world.ledger()), ([0, 0, 0], [80, 50]));
+    let last =
+        world.block(vec![removed(1, RemovalReason::Expired, 80), collected(80, 0, 80), reconciled(0, 80, 0)]).unwrap();
+    assert_eq!((world.account(), world.ledger()), ([0, 0, 0], [0, 50]));
+    assert_eq!(world.totals(), [0, 100, 50, 0], "the wallet has its tokens back");
+    let countings = world.rows.keys().filter(|key| key[0] == b's').count();
+    assert_eq!(countings, 2);
+    for changes in [last, second] {
+        world.apply(&changes.undo);
+    }
+    assert_eq!(world.rows, before);
+}
+
+#[test]
+fn an_account_that_is_told_otherwise_is_named() {
+    let mut world = prepared();
+    world.block(vec![placed(0, 100, 0), reserved(0, 100, 100)]).unwrap();
+    let error = world.block(vec![collected(7, 0, 0)]).unwrap_err().to_string();
+    assert!(error.contains("was collected") && error.contains(&WORKER.to_string()), "{error}");
+    let error = world.block(vec![reconciled(60, 41, 0)]).unwrap_err().to_string();
+    assert!(error.contains("cannot lose 101"), "{error}");
+    let error = world.block(vec![reconciled(60, 40, 1)]).unwrap_err().to_string();
+    assert!(error.contains("says 1 units are reserved"), "{error}");
 }
 
 #[test]
@@ -350,18 +463,16 @@ fn a_second_offer_is_bonded_from_credit_first_and_a_withdrawal_empties_it() {
 #[test]
 fn a_removed_bid_leaves_its_level_and_refunds() {
     let mut world = prepared();
-    world.block(vec![placed(0, 100, 0), placed(1, 100, 0), credited(WALLET, 5)]).unwrap();
-    let removed =
-        |sequence, reason| market(BidRemoved { agreementId: id(sequence).into(), reason, refund: U96::from(100) });
-    world.block(vec![removed(0, RemovalReason::Cancelled)]).unwrap();
+    world.block(vec![placed(0, 100, 0), placed(1, 100, 0)]).unwrap();
+    world.block(vec![removed(0, RemovalReason::Cancelled, 100)]).unwrap();
     let book = BookId { class: 1, bucket: 0, preemptible: false };
     assert_eq!(world.get::<LevelRow>(&schema::level(book, 40)).live, 1);
-    world.block(vec![removed(1, RemovalReason::Expired)]).unwrap();
+    world.block(vec![removed(1, RemovalReason::Expired, 100)]).unwrap();
     assert_eq!(world.get::<BookRow>(&schema::book(book)).best_tick(), None);
     let statuses = [0, 1].map(|sequence| world.get::<AgreementRow>(&schema::agreement(id(sequence))).status);
     assert_eq!(statuses, [Status::Cancelled, Status::Expired]);
-    assert_eq!((world.credit(WALLET), world.totals()), (205, [0, 100, 205, 0]));
-    let again = world.block(vec![removed(1, RemovalReason::Expired)]).unwrap_err().to_string();
+    assert_eq!((world.account(), world.totals()), ([200, 0, 200], [0, 100, 200, 0]));
+    let again = world.block(vec![removed(1, RemovalReason::Expired, 100)]).unwrap_err().to_string();
     assert!(again.contains("is expired, not open"), "{again}");
 }
 

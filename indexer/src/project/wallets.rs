@@ -1,12 +1,11 @@
-//! Wallets, session keys, reservations.
+//! Wallets, session keys, their ledgers.
 
 use alloy::primitives::Address;
 use contracts::{
     bindings::{
-        IAgentWallet::{AgentAuthorized, IAgentWalletEvents as WalletEvent, MicroTransactionExecuted, SpendReconciled},
+        IAgentWallet::{AgentAuthorized, IAgentWalletEvents as WalletEvent},
         IAgentWalletFactory::AgentRegistered,
     },
-    ids::AgreementId,
     units::Amount,
 };
 
@@ -21,6 +20,15 @@ use crate::{
 
 /// A key has at most three ancestors.
 const MAX_LINEAGE: usize = 4;
+
+/// How a wallet's ledgers changed: first what ended, then what is reserved anew.
+struct Accounted {
+    amount: Amount,
+    spent: Amount,
+    released: Amount,
+    /// The wallet's own word on what it holds reserved then.
+    reserved_after: Amount,
+}
 
 impl Fold<'_, '_> {
     /// Makes the wallet's row; everything else in it is told by the wallet's own events.
@@ -60,8 +68,24 @@ impl Fold<'_, '_> {
                 row.lifetime = event.lifetime.into();
                 Ok(())
             }),
-            WalletEvent::MicroTransactionExecuted(event) => self.reserved(wallet, event),
-            WalletEvent::SpendReconciled(event) => self.reconciled(wallet, event),
+            WalletEvent::MicroTransactionExecuted(event) => {
+                let change = Accounted {
+                    amount: event.amount.into(),
+                    spent: event.spent.into(),
+                    released: event.released.into(),
+                    reserved_after: event.reservedAfter.into(),
+                };
+                self.accounted(wallet, event.agent, &change)
+            }
+            WalletEvent::SpendReconciled(event) => {
+                let change = Accounted {
+                    amount: Amount::ZERO,
+                    spent: event.spent.into(),
+                    released: event.released.into(),
+                    reserved_after: event.reservedAfter.into(),
+                };
+                self.accounted(wallet, event.agent, &change)
+            }
             WalletEvent::FundsWithdrawn(event) => self.wallet(wallet, |row| {
                 row.withdrawn = row.withdrawn + event.amount.into();
                 Ok(())
@@ -111,47 +135,34 @@ impl Fold<'_, '_> {
         Ok(self.rows.put(key, &row)?)
     }
 
-    fn reserved(&mut self, wallet: Address, event: &MicroTransactionExecuted) -> Folded {
-        let amount = Amount::from(event.amount);
-        self.lineage(wallet, event.agent, |key| {
-            key.reserved = key.reserved + amount;
-            Ok(())
-        })?;
-        self.wallet(wallet, |row| {
-            row.reserved = row.reserved + amount;
-            let told = Amount::from(event.reservedAfter);
-            if row.reserved == told {
-                return Ok(());
-            }
-            misfit(format!(
-                "wallet {wallet} says {} units are reserved, its events add up to {}",
-                told.0, row.reserved.0
-            ))
-        })
-    }
-
-    fn reconciled(&mut self, wallet: Address, event: &SpendReconciled) -> Folded {
-        let id = AgreementId::from(event.bidId);
-        let (released, spent) = (Amount::from(event.released), Amount::from(event.spent));
-        self.lineage(wallet, event.agent, |key| {
-            key.reserved = minus(key.reserved, released + spent, || format!("the reservations of a key of {wallet}"))?;
+    /// Reservations of ended bids of `agent` end, then `amount` is reserved; on the key, its ancestors and the wallet alike.
+    fn accounted(&mut self, wallet: Address, agent: Address, change: &Accounted) -> Folded {
+        let Accounted { amount, spent, released, reserved_after } = *change;
+        let held = |reserved: Amount, whose: &dyn Fn() -> String| -> Folded<Amount> {
+            Ok(minus(reserved, spent + released, || format!("the reservations of {}", whose()))? + amount)
+        };
+        self.lineage(wallet, agent, |key| {
+            key.reserved = held(key.reserved, &|| format!("a key of {wallet}"))?;
             key.spent = key.spent + spent;
             Ok(())
         })?;
         self.wallet(wallet, |row| {
-            row.reserved = minus(row.reserved, released + spent, || format!("the reservations of {wallet}"))?;
+            row.reserved = held(row.reserved, &|| format!("{wallet}"))?;
             row.spent = row.spent + spent;
-            Ok(())
+            if row.reserved == reserved_after {
+                return Ok(());
+            }
+            misfit(format!(
+                "wallet {wallet} says {} units are reserved, its events add up to {}",
+                reserved_after.0, row.reserved.0
+            ))
         })?;
-        let row = SpendRow { agent: event.agent, spent, released, time_s: self.time_s };
-        let index = u32::try_from(self.log_index).map_err(|_| FoldError::Misfit("log index above 32 bits".into()))?;
-        self.rows.put(schema::spend(wallet, self.block, id, index), &row)?;
-        let mut agreement = self.agreement(id)?;
-        if agreement.reconcile_failed {
-            agreement.reconcile_failed = false;
-            self.put(&agreement)?;
+        if spent + released == Amount::ZERO {
+            return Ok(());
         }
-        Ok(())
+        let index = u32::try_from(self.log_index).map_err(|_| FoldError::Misfit("log index above 32 bits".into()))?;
+        let row = SpendRow { agent, spent, released, time_s: self.time_s };
+        Ok(self.rows.put(schema::spend(wallet, self.block, index), &row)?)
     }
 
     /// Changes a key and its ancestors, whose limits count for it too.

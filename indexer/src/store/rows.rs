@@ -10,7 +10,7 @@ use super::codec::row;
 
 row! {
     /// A bid and the rental it becomes; one id for both.
-    AgreementRow v 1 {
+    AgreementRow v 2 {
         /// Id; class, book, tick and place in the queue are its bits.
         id: AgreementId,
         /// The wallet that pays.
@@ -29,9 +29,9 @@ row! {
         template_id: u16,
         /// Locked when the bid was placed.
         escrow: Amount,
-        /// Part of the escrow that came from the wallet's market credit.
+        /// Part of the escrow that came from the key's credit at the market.
         credit_used: Amount,
-        /// SHA-256 of the spec.
+        /// SHA-256 of the spec, as bid.
         spec_hash: B256,
         /// Content hash of the policy that priced it; zero when a heuristic did.
         policy_hash: B256,
@@ -53,8 +53,6 @@ row! {
         decline_fee: Option<Amount>,
         /// Set once terminal.
         ended: Option<Ended>,
-        /// The wallet's hook failed: its reservation waits for `reconcile`.
-        reconcile_failed: bool,
     }
 }
 
@@ -65,8 +63,6 @@ row! { @part
         offer_id: u64,
         /// The offer's provider.
         provider: Address,
-        /// Price per second × 1e18.
-        price: u128,
         /// Last moment for the countersigned start.
         start_deadline_s: u64,
         /// Block of the match.
@@ -83,6 +79,8 @@ row! { @part
         time_s: u64,
         /// End of the paid time.
         end_time_s: u64,
+        /// The spec as countersigned; whoever signed it vouched that it is the bid's.
+        spec_hash: B256,
         /// Digest of the image.
         image_digest: B256,
         /// Block of the start.
@@ -91,7 +89,7 @@ row! { @part
 }
 
 row! { @part
-    /// A result was submitted.
+    /// A result or a bill was submitted.
     Submitted {
         /// Seconds to bill.
         billable_s: u64,
@@ -101,8 +99,12 @@ row! { @part
         receipt_root: B256,
         /// End of the challenge window.
         challenge_end_s: u64,
+        /// Whether receipts were given; a cancel stands for them.
+        receipts: bool,
         /// Whether the provider gave way.
         preempted: bool,
+        /// Whether the wallet cancelled it while it ran: then this is its bill, and there is no result.
+        cancelled: bool,
         /// Block of the submission.
         block: u64,
         /// Time of that block.
@@ -119,6 +121,10 @@ row! { @part
         reason_hash: B256,
         /// Deposit locked with it.
         deposit: Amount,
+        /// Part of the deposit that came from the key's credit at the market.
+        credit_used: Amount,
+        /// Whether the deposit counts against the key's limits; not when the owner disputes.
+        counted: bool,
         /// From then on the default ruling applies.
         timeout_s: u64,
         /// Block of the dispute.
@@ -151,12 +157,10 @@ row! { @part
         pay: Amount,
         /// To the treasury.
         fee: Amount,
-        /// Back to the wallet.
+        /// Back to the key's credit.
         refund: Amount,
         /// Lost by the wallet for a missing start.
         penalty: Amount,
-        /// Bond given back.
-        bond_returned: Amount,
         /// Bond taken.
         slash: Amount,
         /// Block of the payment.
@@ -301,9 +305,9 @@ row! {
         per_bid: Amount,
         /// Most that may ever be spent plus reserved.
         lifetime: Amount,
-        /// Reserved by live bids and rentals.
+        /// Reserved for live bids, rentals and deposits, and for ended ones that it has not counted yet.
         reserved: Amount,
-        /// Spent since creation.
+        /// Spent since creation, as far as it has counted.
         spent: Amount,
         /// Taken out by the owner since creation.
         withdrawn: Amount,
@@ -337,9 +341,9 @@ row! {
         epoch: u32,
         /// Revoked by itself; see also `epoch`, `expiry_s` and the parent.
         revoked: bool,
-        /// Reserved by it and the keys below it.
+        /// Reserved for it and the keys below it; what ended is in it until the wallet counts it.
         reserved: Amount,
-        /// Spent by it and the keys below it.
+        /// Spent by it and the keys below it, as far as the wallet has counted.
         spent: Amount,
         /// Block in which it was last authorised.
         authorized_block: u64,
@@ -347,9 +351,23 @@ row! {
 }
 
 row! {
-    /// A reservation that ended.
-    SpendRow v 1 {
-        /// The key whose reservation it was.
+    /// What the market holds for a session key, from its first bid on.
+    KeyAccountRow v 1 {
+        /// The wallet that the key belongs to, for good.
+        wallet: Address,
+        /// Funds the key's next bids; goes to the wallet when somebody collects.
+        credit: Amount,
+        /// Spent by ended bids, not counted by the wallet yet.
+        spent: Amount,
+        /// Not spent by ended bids, but held reserved by the wallet until it counts.
+        released: Amount,
+    }
+}
+
+row! {
+    /// A wallet counted what ended bids of one of its keys had spent and released.
+    SpendRow v 2 {
+        /// The key.
         agent: Address,
         /// Spent.
         spent: Amount,
@@ -403,7 +421,7 @@ row! {
         escrow: Amount,
         /// Bonds of offers, free and held slots.
         bonds: Amount,
-        /// Credits that their owners have not pulled.
+        /// Credits of accounts and keys that have not been pulled or used.
         credits: Amount,
         /// Deposits of open disputes.
         deposits: Amount,
@@ -417,7 +435,7 @@ row! {
 }
 
 row! {
-    /// A credit that its owner may pull.
+    /// A credit that its owner may pull. Keys have accounts of their own.
     CreditRow v 1 {
         /// Amount, never zero.
         amount: Amount,

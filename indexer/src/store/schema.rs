@@ -29,8 +29,9 @@
 //! | `Z` wallets | address 20 | [`WalletRow`](super::rows::WalletRow) |
 //! | `K` session keys | wallet 20, key 20 | [`KeyRow`](super::rows::KeyRow) |
 //! | `y` providers on a wallet's allow-list | wallet 20, provider 20 | – |
-//! | `s` ended reservations, newest first | wallet 20, ~block 8, id 11, log index 4 | [`SpendRow`](super::rows::SpendRow) |
-//! | `M` credits | account 20 | [`CreditRow`](super::rows::CreditRow) |
+//! | `k` session keys' accounts at the market | key 20 | [`KeyAccountRow`](super::rows::KeyAccountRow) |
+//! | `s` what a wallet counted of ended bids, newest first | wallet 20, ~block 8, ~log index 4 | [`SpendRow`](super::rows::SpendRow) |
+//! | `M` credits of accounts, never zero | account 20 | [`CreditRow`](super::rows::CreditRow) |
 //! | `G` configuration | – | [`ConfigRow`](super::rows::ConfigRow) |
 //! | `t` totals | – | [`TotalsRow`](super::rows::TotalsRow) |
 //!
@@ -44,7 +45,7 @@ use alloy::primitives::Address;
 use contracts::ids::{AgreementId, BookId};
 
 /// Number of this layout; a store of another number is refused.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// Family of rows that fold from events.
 pub(crate) const STATE: &str = "state";
@@ -97,6 +98,7 @@ pub(crate) enum Table {
     Operators = b'x',
     Wallets = b'Z',
     Keys = b'K',
+    KeyAccounts = b'k',
     AllowedProviders = b'y',
     Spends = b's',
     Credits = b'M',
@@ -228,8 +230,12 @@ pub(crate) fn allowed_provider(wallet: Address, provider: Address) -> Key {
     Key::new(Table::AllowedProviders).address(wallet).address(provider)
 }
 
-pub(crate) fn spend(wallet: Address, block: u64, id: AgreementId, log_index: u32) -> Key {
-    Key::new(Table::Spends).address(wallet).down(block).id(id).bytes(&log_index.to_be_bytes())
+pub(crate) fn key_account(agent: Address) -> Key {
+    Key::new(Table::KeyAccounts).address(agent)
+}
+
+pub(crate) fn spend(wallet: Address, block: u64, log_index: u32) -> Key {
+    Key::new(Table::Spends).address(wallet).down(block).bytes(&(!log_index).to_be_bytes())
 }
 
 pub(crate) fn credit(account: Address) -> Key {

@@ -13,8 +13,8 @@ use super::{
     Header, Store,
     codec::Row,
     rows::{
-        AgreementRow, BookRow, ClassRow, Clearing, ConfigRow, CreditRow, KeyRow, LevelRow, OfferRow, ProviderRow,
-        SpendRow, TemplateRow, TotalsRow, WalletRow,
+        AgreementRow, BookRow, ClassRow, Clearing, ConfigRow, CreditRow, KeyAccountRow, KeyRow, LevelRow, OfferRow,
+        ProviderRow, SpendRow, TemplateRow, TotalsRow, WalletRow,
     },
     schema::{self, Fact, Key, Table},
 };
@@ -214,18 +214,18 @@ impl<'a> Snapshot<'a> {
         self.has(&schema::allowed_provider(wallet, provider))
     }
 
-    /// A wallet's ended reservations, newest first.
-    pub fn spends(&self, wallet: Address, limit: usize) -> Result<Vec<(AgreementId, SpendRow)>> {
+    /// What a wallet counted of its keys' ended bids, newest first.
+    pub fn spends(&self, wallet: Address, limit: usize) -> Result<Vec<SpendRow>> {
         let prefix = Key::new(Table::Spends).address(wallet);
-        let page = self.page(&prefix, None, limit, |key, value| {
-            let id = key.split_last_chunk::<4>().and_then(|(front, _)| schema::trailing_id(front));
-            let id = id.ok_or_else(|| IndexError::damaged("spend", key))?;
-            Ok(Some((id, decode(key, value)?)))
-        })?;
-        Ok(page.items)
+        Ok(self.page(&prefix, None, limit, |key, value| decode(key, value).map(Some))?.items)
     }
 
-    /// What `account` may pull from the market.
+    /// What the market holds for a session key; `None` before its first bid.
+    pub fn key_account(&self, agent: Address) -> Result<Option<KeyAccountRow>> {
+        self.get(&schema::key_account(agent))
+    }
+
+    /// What `account` may pull from the market. Session keys have accounts of their own: [`Self::key_account`].
     pub fn credit(&self, account: Address) -> Result<Amount> {
         Ok(self.get::<CreditRow>(&schema::credit(account))?.map_or(Amount::ZERO, |row| row.amount))
     }

@@ -113,6 +113,7 @@ async fn every_route_answers_as_of_one_block() {
         (&rental["data"]["status"], &rental["data"]["submitted"]["billable_s"]),
         (&json!("settled"), &json!(15))
     );
+    assert_eq!(rental["data"]["started"]["spec_hash"], rental["data"]["spec_hash"]);
     let live = ok(&router, "/v1/rentals?live=true").await;
     assert_eq!(live["items"].as_array().unwrap().len(), 1);
     assert_eq!(live["items"][0]["id"], json!(running));
@@ -123,6 +124,10 @@ async fn every_route_answers_as_of_one_block() {
     assert_eq!(data["keys"][0]["permissions"], json!(["bid", "cancel", "dispute", "delegate"]));
     assert_eq!(data["spent"], data["spent_24h"]);
     assert_ne!(data["spent"], json!("0"));
+    let account = &data["keys"][0]["account"];
+    assert_eq!((&account["wallet"], &account["credit"]), (&json!(wallet), &data["credit"]));
+    assert_eq!([&account["uncounted_spent"], &account["uncounted_released"]], [&json!("0"); 2], "bids came after");
+    assert_eq!(data["spends"].as_array().unwrap().len(), 1);
     assert_eq!(data["recent"].as_array().unwrap().len(), 5);
     let providers = ok(&router, "/v1/providers").await;
     assert_eq!(providers["items"][0]["endpoint"], json!("http://127.0.0.1:7000"));

@@ -26,6 +26,7 @@ use contracts::{
     deploy::{Deployment, REFERENCE_TEMPLATE, Roles, deploy},
     ids::{AgreementId, BookId},
     params::Preset,
+    price::cost_of,
 };
 use indexer::{Index, IndexConfig};
 use serde_json::json;
@@ -33,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 /// One AIT.
 pub(crate) const AIT: u128 = 1_000_000_000_000_000_000;
+/// What every bid is for.
+pub(crate) const SPEC: B256 = B256::repeat_byte(7);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running anvil; it ends with the value.
@@ -200,7 +203,7 @@ impl World {
                 maxDuration: U24::from(seconds),
                 expiry: U40::from(expiry),
                 templateId: REFERENCE_TEMPLATE,
-                specHash: B256::repeat_byte(7),
+                specHash: SPEC,
                 policyHash: B256::ZERO,
             },
         }
@@ -226,11 +229,12 @@ impl World {
     /// The operator starts it with the agent's countersignature.
     pub(crate) async fn start(&self, id: AgreementId) {
         let market = self.market.market;
-        let digest = Market::startDigestCall { agreementId: id.into() };
+        let digest = Market::startDigestCall { agreementId: id.into(), specHash: SPEC };
         let digest: B256 = self.view(market, digest).await;
         let signature = self.agent.sign_hash_sync(&digest).unwrap().as_bytes();
         let call = Market::startCall {
             agreementId: id.into(),
+            specHash: SPEC,
             imageDigest: B256::repeat_byte(3),
             countersignature: Bytes::from(signature.to_vec()),
         };
@@ -345,6 +349,11 @@ impl World {
         self.start(by_worker).await;
         self.pass(7).await;
         self.call(worker, self.wallet, Wallet::cancelBidCall { bidId: by_worker.into() }).await;
+        self.pass(11).await;
+        self.advance(by_worker).await;
+        let called_off = self.bid(89).await;
+        self.take(self.offer, false).await;
+        self.call(agent, self.wallet, Wallet::cancelBidCall { bidId: called_off.into() }).await;
         let declined = self.bid(90).await;
         self.take(self.offer, false).await;
         self.call(self.operator, market, Market::declineCall { agreementId: declined.into() }).await;
@@ -398,9 +407,21 @@ impl World {
         self.submit(lost, 25).await;
         let call = Wallet::disputeCall { bidId: lost.into(), reasonHash: B256::repeat_byte(6) };
         self.call(agent, self.wallet, call).await;
-        let pay =
-            U96::from(self.view(market, Market::escrowOfCall { cls: 1, tick: 96, maxDuration: U24::from(300) }).await);
+        let price = self.view(market, Market::priceOfCall { cls: 1, tick: 96 }).await;
+        let pay = U96::from(cost_of(price, 300).unwrap());
         self.call(self.arbiter, market, Market::resolveCall { agreementId: lost.into(), pay, slash: U96::ZERO }).await;
+
+        // The owner's own dispute, whose deposit counts against nobody; lost like the one before.
+        let own = self.bid(98).await;
+        self.take(self.offer, false).await;
+        self.start(own).await;
+        self.pass(30).await;
+        self.submit(own, 25).await;
+        let call = Wallet::disputeCall { bidId: own.into(), reasonHash: B256::repeat_byte(6) };
+        self.call(self.owner, self.wallet, call).await;
+        let price = self.view(market, Market::priceOfCall { cls: 1, tick: 98 }).await;
+        let pay = U96::from(cost_of(price, 300).unwrap());
+        self.call(self.arbiter, market, Market::resolveCall { agreementId: own.into(), pay, slash: U96::ZERO }).await;
 
         // Offers: from credit, changed, closed with a rental in it. Money pulled.
         let second = self.post_offer(1, AIT).await;
@@ -413,7 +434,9 @@ impl World {
         self.pass(31).await;
         self.advance(held).await;
         self.call(self.provider, market, Market::withdrawCall { to: self.provider }).await;
-        self.call(self.admin, self.wallet, Wallet::collectCall {}).await;
+        for key in [agent, worker] {
+            self.call(self.admin, self.wallet, Wallet::collectCall { agent: key }).await;
+        }
 
         // An expired bid, and one that is swept while another is matched.
         let expired = self.bid(80).await;

@@ -1,11 +1,14 @@
 //! Following: backfill, reorganisations, restarts, faulty endpoints.
 
-use contracts::{bindings::IAIPowerRental as Market, units::Amount};
+use contracts::{
+    bindings::{IAIPowerRental as Market, IAgentWallet as Wallet},
+    units::Amount,
+};
 use indexer::{Index, IndexError, rows::Status};
 use serde_json::json;
 
 use crate::{
-    chain::{Running, World, book, dump},
+    chain::{Running, SPEC, World, book, dump},
     proxy::LossyProxy,
 };
 
@@ -53,6 +56,20 @@ async fn everything_that_happens_is_indexed_and_equals_the_chain() {
     assert!(clearing.is_sorted_by_key(|clearing| std::cmp::Reverse(clearing.block)));
     assert!(snapshot.is_key_alive(world.wallet, world.agent.address()).unwrap());
     assert!(!snapshot.is_key_alive(world.wallet, alloy::primitives::Address::repeat_byte(0x77)).unwrap(), "revoked");
+    let account = snapshot.key_account(world.agent.address()).unwrap().unwrap();
+    assert_eq!(
+        (account.wallet, account.spent),
+        (world.wallet, Amount::ZERO),
+        "its last bid counted all that was spent"
+    );
+    let disputes: Vec<_> = snapshot
+        .agreements_by_wallet(world.wallet, false, 100)
+        .unwrap()
+        .into_iter()
+        .filter_map(|row| row.dispute)
+        .map(|dispute| dispute.counted)
+        .collect();
+    assert_eq!(disputes, [false, true, true, true], "the owner's newest dispute counts against no limit");
     assert_eq!(snapshot.template(1).unwrap().unwrap().pids, 256);
     drop(snapshot);
 
@@ -63,6 +80,69 @@ async fn everything_that_happens_is_indexed_and_equals_the_chain() {
     let bulk = Index::open(config).await.unwrap();
     world.catch_up(&bulk).await;
     assert_eq!(dump(&bulk), dump(&index));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_is_counted_at_the_next_bid_or_when_it_is_collected() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(world.config(folder.path())).await.unwrap();
+    let running = Running::start(&index);
+    let agent = world.agent.address();
+    let first = world.rent(100).await;
+    world.reached(&index).await;
+    let snapshot = index.snapshot().unwrap();
+    let paid = snapshot.agreement(first).unwrap().unwrap();
+    assert_eq!(paid.started.as_ref().unwrap().spec_hash, SPEC);
+    let payment = paid.payment.unwrap();
+    let spent = payment.pay + payment.fee;
+    let account = snapshot.key_account(agent).unwrap().unwrap();
+    assert_eq!((account.wallet, account.credit), (world.wallet, payment.refund));
+    assert_eq!((account.spent, account.released), (spent, payment.refund), "waits to be counted");
+    let wallet = snapshot.wallet(world.wallet).unwrap().unwrap();
+    assert_eq!((wallet.reserved, wallet.spent), (paid.escrow, Amount::ZERO), "held until then");
+    assert_eq!(snapshot.spends(world.wallet, 10).unwrap(), []);
+    drop(snapshot);
+    assert_equals_chain(&index).await;
+
+    // A second bid uses the credit and counts the first one's spending, on key and wallet alike.
+    let second = world.bid(90).await;
+    world.reached(&index).await;
+    let snapshot = index.snapshot().unwrap();
+    let bid = snapshot.agreement(second).unwrap().unwrap();
+    assert_eq!(bid.credit_used, bid.escrow.min(payment.refund));
+    let account = snapshot.key_account(agent).unwrap().unwrap();
+    assert_eq!(account.credit + bid.credit_used, payment.refund);
+    assert_eq!((account.spent, account.released), (Amount::ZERO, Amount::ZERO));
+    let (wallet, key) =
+        (snapshot.wallet(world.wallet).unwrap().unwrap(), snapshot.key(world.wallet, agent).unwrap().unwrap());
+    assert_eq!([wallet.reserved, key.reserved], [bid.escrow; 2]);
+    assert_eq!([wallet.spent, key.spent], [spent; 2]);
+    let counted = snapshot.spends(world.wallet, 10).unwrap();
+    assert_eq!((counted.len(), counted[0].agent, counted[0].spent), (1, agent, spent));
+    drop(snapshot);
+    assert_equals_chain(&index).await;
+
+    // It expires; anybody collects what is left of it. Then that block is taken back.
+    world.pass(3_700).await;
+    world.advance(second).await;
+    world.reached(&index).await;
+    let before = dump(&index);
+    world.call(world.admin, world.wallet, Wallet::collectCall { agent }).await;
+    world.reached(&index).await;
+    let snapshot = index.snapshot().unwrap();
+    let account = snapshot.key_account(agent).unwrap().unwrap();
+    assert_eq!((account.credit, account.released), (Amount::ZERO, Amount::ZERO));
+    assert_eq!(snapshot.wallet(world.wallet).unwrap().unwrap().reserved, Amount::ZERO);
+    assert_eq!(snapshot.totals().unwrap().escrow, Amount::ZERO);
+    drop(snapshot);
+    assert_equals_chain(&index).await;
+    world.raw("anvil_reorg", json!([1, []])).await;
+    world.mine(1).await;
+    world.reached(&index).await;
+    running.stop().await;
+    assert_eq!(dump(&index), before, "the rows of before, byte by byte");
+    assert_equals_chain(&index).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,9 +68,10 @@ pub fn prepare(intent: &Intent, at: Addresses) -> Result<Option<Prepared>, Strin
         Intent::Match { offer, book, min_tick, expected } => direct(
             Market::matchBestCall { offerId: offer, book, minTick: min_tick, expectedId: expected.into() }.abi_encode(),
         ),
-        Intent::Start { rental, image, countersignature } => {
-            direct(Market::startCall { agreementId: rental.into(), imageDigest: image, countersignature }.abi_encode())
-        }
+        Intent::Start { rental, spec_hash, image, countersignature } => direct(
+            Market::startCall { agreementId: rental.into(), specHash: spec_hash, imageDigest: image, countersignature }
+                .abi_encode(),
+        ),
         Intent::Decline { rental } => direct(Market::declineCall { agreementId: rental.into() }.abi_encode()),
         Intent::Submit { rental, seconds: claimed, result_hash, receipt_root } => direct(
             Market::submitCall {

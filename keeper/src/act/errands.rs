@@ -252,6 +252,9 @@ impl Courier {
     /// [`ErrandError::Retry`] when the provider cannot be reached or refuses.
     pub async fn deliver(&self, row: &AgreementRow, endpoint: &str, job: &Job) -> Result<(), ErrandError> {
         let matched = row.matched.as_ref().ok_or_else(|| retry("the bid is not matched"))?;
+        if row.spec_hash != job.spec_hash {
+            return Err(retry("the rental is for another spec than the job's"));
+        }
         let client = self.connect(endpoint).await?;
         let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
         let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
@@ -260,7 +263,7 @@ impl Courier {
             agreementId: row.id.into(),
             offerId: matched.offer_id,
             provider: matched.provider,
-            specHash: row.spec_hash,
+            specHash: job.spec_hash,
             deadline: alloy::primitives::aliases::U40::from(matched.start_deadline_s),
         };
         let digest = start_digest(&start, self.chain_id, self.market);

@@ -32,7 +32,7 @@ use crate::{
 
 /// A forwarded request is dead after this: requests cannot be cancelled, so they live shortly.
 const FORWARD_LIFETIME_S: u64 = 90;
-/// Least gas of a forwarded request: the market's hooks guard themselves by gas left.
+/// Least gas of a forwarded request, for what changes between its signing and its block.
 const FORWARD_GAS_FLOOR: u64 = 600_000;
 /// The same bytes are sent again when the chain has not shown them for so long.
 const RESEND_AFTER: Duration = Duration::from_secs(6);

@@ -92,6 +92,7 @@ pub(crate) async fn reckon(
     show: &Show,
 ) -> eyre::Result<Value> {
     let wallet = IAgentWallet::new(stage.wallet, &stage.chain);
+    collect(stage).await?;
     let (mut earned, mut fees) = (Amount::ZERO, Amount::ZERO);
     for event in events(stage).await? {
         if let MarketEvent::PaymentProcessed(paid) = event {
@@ -126,6 +127,15 @@ pub(crate) async fn reckon(
         "index_equals_chain": equal,
         "seconds": (show.seconds() * 10.0).round() / 10.0,
     }))
+}
+
+/// The wallet counts what its key's last rentals spent, and takes what they left: nothing of it stays at the market.
+/// Anybody may ask it to.
+async fn collect(stage: &Stage) -> eyre::Result<()> {
+    let wallet = IAgentWallet::new(stage.wallet, &stage.chain);
+    let receipt = wallet.collect(stage.session).send().await?.get_receipt().await?;
+    ensure!(receipt.status(), "collecting for the wallet {} reverted", stage.wallet);
+    Ok(())
 }
 
 /// A result's files as they are on disk now, hashed again.

@@ -85,6 +85,8 @@ pub(crate) struct Stage {
     pub deployment: Deployment,
     /// The agent's wallet.
     pub wallet: Address,
+    /// Its session key.
+    pub session: Address,
     /// Addresses of the providers, as in [`PROVIDERS`].
     pub providers: Vec<Address>,
     /// Where the query API will be.
@@ -129,7 +131,8 @@ impl Stage {
         }
         let api = format!("127.0.0.1:{}", free_port()?);
         let anvil = guard.0.take().ok_or_eyre("anvil is gone")?;
-        let stage = Self { chain, rpc, deployment, wallet, providers, api, data: options.data.clone(), anvil };
+        let session = session.address();
+        let stage = Self { chain, rpc, deployment, wallet, session, providers, api, data: options.data.clone(), anvil };
         stage.write_configs(options)?;
         Ok(stage)
     }

@@ -15,7 +15,7 @@ use crate::{
     event::Intent,
     job::{Job, JobState, Priority},
     ledger::{Ledger, REFUTED},
-    market::{AgentView, BookView},
+    market::{AgentView, BookView, Funds},
     spec::sha256,
     strategy::{Decision, Situation},
 };
@@ -24,6 +24,8 @@ use crate::{
 const MAX_BIDS: usize = 12;
 /// A bid rests this long, then it is priced anew, seconds.
 const BID_LIFETIME_S: u64 = 60;
+/// Why a rental is disputed that was started with another spec than the bid's.
+const OTHER_SPEC: &str = "the start was countersigned for another spec than the bid's";
 /// An agent moves a rental on when its provider has not done so for this long, seconds.
 const COURTESY_S: u64 = 3;
 
@@ -86,7 +88,14 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
         }
         Status::Running => {
             let Some(started) = &row.started else { return };
-            say(format!("rental {rental} runs"));
+            if runs_own_spec(row) {
+                say(format!("rental {rental} runs"));
+            } else {
+                say(format!(
+                    "rental {rental} was started for another spec, {}; its result will not count",
+                    started.spec_hash
+                ));
+            }
             if due(started.end_time_s + desk.params.submit_grace_s + COURTESY_S) {
                 wishes.push(act(Intent::Advance { rental }, "no result came"));
             }
@@ -94,8 +103,13 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
         Status::Submitted => {
             let Some(submitted) = &row.submitted else { return };
             let fetch = Intent::Fetch { rental, job: job.map(|job| job.id).unwrap_or_default() };
-            let refuted = desk.ledger.error(&fetch.key()).and_then(|error| error.strip_prefix(REFUTED));
+            let refuted = match runs_own_spec(row) {
+                true => desk.ledger.error(&fetch.key()).and_then(|error| error.strip_prefix(REFUTED)),
+                false => Some(OTHER_SPEC),
+            };
             match (job, refuted) {
+                // What the wallet itself cancelled brings no result, only its bill.
+                _ if submitted.cancelled => {}
                 (_, Some(reason)) if !due(submitted.challenge_end_s) => {
                     let intent = Intent::Dispute { rental, reason_hash: sha256(reason.as_bytes()) };
                     wishes.push(act(intent, format!("the result does not hold: {reason}")));
@@ -116,13 +130,18 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
     }
 }
 
+/// Whether the start was countersigned for the spec that was bid; the market takes any that a key of the wallet signed.
+fn runs_own_spec(row: &AgreementRow) -> bool {
+    row.started.as_ref().is_none_or(|started| started.spec_hash == row.spec_hash)
+}
+
 /// Bids for a job that has no live agreement, or ends it.
 fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Vec<Wish> {
     let agreements = view.of_spec(job.spec_hash);
     if agreements.iter().any(|row| row.is_live()) {
         return Vec::new();
     }
-    let paid = agreements.iter().rev().find(|row| row.status == Status::Settled);
+    let paid = agreements.iter().rev().find(|row| row.status == Status::Settled && runs_own_spec(row));
     if let Some(row) = paid {
         return vec![collect_late(desk, job, row.id)];
     }
@@ -172,6 +191,12 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
     if wallet.paused {
         return Err(NoBid::Wait("the wallet is paused by its owner".into()));
     }
+    if let Some(account) = &view.account
+        && account.wallet != view.address
+    {
+        let text = format!("the session key belongs to wallet {} for good; authorise a key of its own", account.wallet);
+        return Err(NoBid::Never(text));
+    }
     let (class, book) = choose(view, job)?;
     let allowed = key.max_ticks.byte(usize::from(class.number()));
     let max_tick = max_tick(job, class, book).map(|tick| tick.min(allowed)).ok_or_else(|| {
@@ -196,6 +221,7 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
         .map(Amount)
         .ok_or_else(|| NoBid::Never(format!("tick {tick} of {class} is beyond what the market can hold")))?;
     within_limits(escrow, wallet, key)?;
+    within_funds(escrow, view.funds)?;
     let lifetime_s = BID_LIFETIME_S.max(desk.params.min_bid_lifetime_s + desk.params.block_time_s * 5);
     let intent = Intent::Bid {
         job: job.id,
@@ -224,6 +250,20 @@ fn within_limits(escrow: Amount, wallet: &indexer::rows::WalletRow, key: &indexe
         }
     }
     Ok(())
+}
+
+/// Money may come: rentals end, owners pay in.
+fn within_funds(escrow: Amount, funds: Option<Funds>) -> Result<(), NoBid> {
+    let Some(Funds { tokens, credit, available }) = funds else { return Ok(()) };
+    if escrow <= available {
+        return Ok(());
+    }
+    let text = if escrow > tokens + credit {
+        format!("the wallet holds {tokens} and the key's credit is {credit}, but the bid needs {escrow}; pay in")
+    } else {
+        format!("the limits leave {available} for now, but the bid needs {escrow}; the owner can raise them")
+    };
+    Err(NoBid::Wait(text))
 }
 
 /// The class asked for, or the one that suits the priority: the fastest with a free slot when it is pressing, the

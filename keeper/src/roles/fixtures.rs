@@ -30,18 +30,25 @@ pub(super) fn row(status: Status) -> AgreementRow {
         matched: Some(Matched {
             offer_id: 1,
             provider: PROVIDER,
-            price: 1,
             start_deadline_s: NOW_S + 30,
             block: 2,
             time_s: NOW_S,
         }),
-        started: Some(Started { time_s: NOW_S, end_time_s: NOW_S + 60, image_digest: B256::ZERO, block: 100 }),
+        started: Some(Started {
+            time_s: NOW_S,
+            end_time_s: NOW_S + 60,
+            spec_hash: B256::repeat_byte(1),
+            image_digest: B256::ZERO,
+            block: 100,
+        }),
         submitted: Some(Submitted {
             billable_s: 5,
             result_hash: B256::ZERO,
             receipt_root: B256::ZERO,
             challenge_end_s: NOW_S + 10,
+            receipts: true,
             preempted: false,
+            cancelled: false,
             block: 104,
             time_s: NOW_S,
         }),
@@ -49,6 +56,5 @@ pub(super) fn row(status: Status) -> AgreementRow {
         payment: None,
         decline_fee: None,
         ended: None,
-        reconcile_failed: false,
     }
 }

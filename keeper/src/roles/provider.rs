@@ -101,10 +101,11 @@ fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
             if due(deadline_s + 1) {
                 return Some(act(Intent::Advance { rental }, "the start deadline is over"));
             }
+            // The market starts whatever spec is countersigned: that it is the bid's is checked here, against the index.
             let delivery = desk.deliveries.get(&rental).filter(|delivery| delivery.spec_hash == row.spec_hash)?;
             let countersignature = delivery.countersignature.clone().filter(|_| delivery.complete)?;
             Some(act(
-                Intent::Start { rental, image: desk.image, countersignature },
+                Intent::Start { rental, spec_hash: row.spec_hash, image: desk.image, countersignature },
                 "work and countersignature are here",
             ))
         }

@@ -48,7 +48,10 @@ pub struct AgreementInfo {
     /// Locked.
     #[schema(value_type = String)]
     pub escrow: Amount,
-    /// SHA-256 of the spec.
+    /// Part of it that the key's credit gave.
+    #[schema(value_type = String)]
+    pub credit_used: Amount,
+    /// SHA-256 of the spec, as bid.
     #[schema(value_type = String)]
     pub spec_hash: B256,
     /// Hash of the policy that priced it.
@@ -97,6 +100,9 @@ pub struct StartInfo {
     pub time_s: u64,
     /// End of the paid time.
     pub end_time_s: u64,
+    /// The spec as countersigned; the bid's, unless both sides of the start mean other work.
+    #[schema(value_type = String)]
+    pub spec_hash: B256,
     /// Digest of the image.
     #[schema(value_type = String)]
     pub image_digest: B256,
@@ -117,8 +123,12 @@ pub struct SubmissionInfo {
     pub receipt_root: B256,
     /// End of the challenge window.
     pub challenge_end_s: u64,
+    /// Whether receipts were given; a cancel stands for them.
+    pub receipts: bool,
     /// Whether the provider gave way.
     pub preempted: bool,
+    /// Whether the wallet cancelled it while it ran: then this is its bill, and there is no result.
+    pub cancelled: bool,
     /// Block of the submission.
     pub block: u64,
 }
@@ -135,6 +145,11 @@ pub struct DisputeInfo {
     /// Deposit.
     #[schema(value_type = String)]
     pub deposit: Amount,
+    /// Part of it that the key's credit gave.
+    #[schema(value_type = String)]
+    pub credit_used: Amount,
+    /// Whether it counts against the key's limits; not when the owner disputes.
+    pub counted: bool,
     /// From then on the default ruling applies.
     pub timeout_s: u64,
     /// Gross pay ruled; null while open.
@@ -156,15 +171,12 @@ pub struct PaymentInfo {
     /// To the treasury.
     #[schema(value_type = String)]
     pub fee: Amount,
-    /// Back to the wallet.
+    /// Back to the key's credit.
     #[schema(value_type = String)]
     pub refund: Amount,
     /// Lost by the wallet for a missing start.
     #[schema(value_type = String)]
     pub penalty: Amount,
-    /// Bond given back.
-    #[schema(value_type = String)]
-    pub bond_returned: Amount,
     /// Bond taken.
     #[schema(value_type = String)]
     pub slash: Amount,
@@ -172,10 +184,7 @@ pub struct PaymentInfo {
 
 impl AgreementInfo {
     pub(in crate::api) fn new(snapshot: &Snapshot<'_>, row: AgreementRow) -> Result<Self> {
-        let price = match &row.matched {
-            Some(matched) => matched.price.to_string(),
-            None => price_text(snapshot.class_base(row.id.class())?.unwrap_or_default(), row.id.tick()),
-        };
+        let price = price_text(snapshot.class_base(row.id.class())?.unwrap_or_default(), row.id.tick());
         let (bucket, preemptible) = row.id.book().map_or((0, false), |book| (book.bucket, book.preemptible));
         Ok(Self {
             id: row.id,
@@ -192,6 +201,7 @@ impl AgreementInfo {
             fee_bps: row.fee_bps,
             template_id: row.template_id,
             escrow: row.escrow,
+            credit_used: row.credit_used,
             spec_hash: row.spec_hash,
             policy_hash: row.policy_hash,
             placed_block: row.placed_block,
@@ -206,6 +216,7 @@ impl AgreementInfo {
             started: row.started.map(|started| StartInfo {
                 time_s: started.time_s,
                 end_time_s: started.end_time_s,
+                spec_hash: started.spec_hash,
                 image_digest: started.image_digest,
                 block: started.block,
             }),
@@ -214,13 +225,17 @@ impl AgreementInfo {
                 result_hash: submitted.result_hash,
                 receipt_root: submitted.receipt_root,
                 challenge_end_s: submitted.challenge_end_s,
+                receipts: submitted.receipts,
                 preempted: submitted.preempted,
+                cancelled: submitted.cancelled,
                 block: submitted.block,
             }),
             dispute: row.dispute.map(|dispute| DisputeInfo {
                 initiator: dispute.initiator,
                 reason_hash: dispute.reason_hash,
                 deposit: dispute.deposit,
+                credit_used: dispute.credit_used,
+                counted: dispute.counted,
                 timeout_s: dispute.timeout_s,
                 ruled_pay: dispute.ruling.as_ref().map(|ruling| ruling.pay),
                 ruled_slash: dispute.ruling.as_ref().map(|ruling| ruling.slash),
@@ -231,7 +246,6 @@ impl AgreementInfo {
                 fee: payment.fee,
                 refund: payment.refund,
                 penalty: payment.penalty,
-                bond_returned: payment.bond_returned,
                 slash: payment.slash,
             }),
             final_block: row.ended.as_ref().map(|ended| ended.block),

@@ -15,7 +15,7 @@ pub use self::{
     agreement::{AgreementInfo, DisputeInfo, MatchInfo, PaymentInfo, StartInfo, SubmissionInfo},
     books::{BookInfo, BookLevels, ClassInfo, ClearingInfo, LevelInfo, Price},
     supply::{OfferInfo, ProviderInfo},
-    wallet::{ClassCap, KeyInfo, SpendInfo, WalletInfo},
+    wallet::{ClassCap, KeyAccountInfo, KeyInfo, SpendInfo, WalletInfo},
 };
 use crate::Head;
 

@@ -1,14 +1,14 @@
 //! Wallets and session keys.
 
 use alloy::primitives::{Address, U256};
-use contracts::{ids::AgreementId, units::Amount};
+use contracts::units::Amount;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AgreementInfo;
 use crate::{
     api::query::class_name,
-    store::rows::{KeyRow, SpendRow},
+    store::rows::{KeyAccountRow, KeyRow, SpendRow},
 };
 
 /// An agent's wallet.
@@ -34,16 +34,16 @@ pub struct WalletInfo {
     /// Most that may ever be spent plus reserved.
     #[schema(value_type = String)]
     pub lifetime_limit: Amount,
-    /// Reserved by live bids and rentals.
+    /// Reserved for live bids, rentals and deposits, and for ended ones that it has not counted yet.
     #[schema(value_type = String)]
     pub reserved: Amount,
-    /// Spent since creation.
+    /// Spent since creation, as far as it has counted; the keys' accounts hold the rest.
     #[schema(value_type = String)]
     pub spent: Amount,
-    /// Spent in the last 24 hours before the block, exactly; the wallet itself counts in steps and may hold more.
+    /// Counted as spent in the last 24 hours before the block, exactly; the wallet itself counts in steps and may hold more.
     #[schema(value_type = String)]
     pub spent_24h: Amount,
-    /// What it may pull from the market, and what bids use first.
+    /// Credits of the listed keys at the market: what their bids use first, and what `collect` brings to the wallet.
     #[schema(value_type = String)]
     pub credit: Amount,
     /// Taken out by the owner.
@@ -57,7 +57,7 @@ pub struct WalletInfo {
     pub keys: Vec<KeyInfo>,
     /// Newest bids and rentals.
     pub recent: Vec<AgreementInfo>,
-    /// Newest ended reservations.
+    /// What it counted of ended bids, newest first.
     pub spends: Vec<SpendInfo>,
 }
 
@@ -89,12 +89,38 @@ pub struct KeyInfo {
     /// Most that may ever be spent plus reserved.
     #[schema(value_type = String)]
     pub lifetime_limit: Amount,
-    /// Reserved by it and the keys below it.
+    /// Reserved for it and the keys below it; what ended is in it until the wallet counts it.
     #[schema(value_type = String)]
     pub reserved: Amount,
-    /// Spent by it and the keys below it.
+    /// Spent by it and the keys below it, as far as the wallet has counted.
     #[schema(value_type = String)]
     pub spent: Amount,
+    /// What the market holds for it; null before its first bid.
+    pub account: Option<KeyAccountInfo>,
+}
+
+/// What the market holds for a session key.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct KeyAccountInfo {
+    /// The wallet that the key belongs to for good: it cannot bid for another.
+    #[schema(value_type = String)]
+    pub wallet: Address,
+    /// Funds its next bids, or goes to the wallet by `collect`.
+    #[schema(value_type = String)]
+    pub credit: Amount,
+    /// Spent by ended bids; the wallet counts it at the key's next bid or at `collect`.
+    #[schema(value_type = String)]
+    pub uncounted_spent: Amount,
+    /// Not spent by ended bids; the wallet holds it reserved until it counts.
+    #[schema(value_type = String)]
+    pub uncounted_released: Amount,
+}
+
+impl From<KeyAccountRow> for KeyAccountInfo {
+    fn from(row: KeyAccountRow) -> Self {
+        let KeyAccountRow { wallet, credit, spent, released } = row;
+        Self { wallet, credit, uncounted_spent: spent, uncounted_released: released }
+    }
 }
 
 /// Highest tick of a class.
@@ -107,7 +133,7 @@ pub struct ClassCap {
 }
 
 impl KeyInfo {
-    pub(in crate::api) fn new(agent: Address, row: &KeyRow, alive: bool) -> Self {
+    pub(in crate::api) fn new(agent: Address, row: &KeyRow, alive: bool, account: Option<KeyAccountRow>) -> Self {
         let rights = [(1, "bid"), (2, "cancel"), (4, "dispute"), (8, "delegate")];
         let allowed = (1..32u8).filter(|class| row.class_mask >> class & 1 == 1);
         let cap = |class: u8| (row.max_ticks >> (usize::from(class) * 8) & U256::from(0xff)).to::<u8>();
@@ -124,16 +150,14 @@ impl KeyInfo {
             lifetime_limit: row.lifetime,
             reserved: row.reserved,
             spent: row.spent,
+            account: account.map(Into::into),
         }
     }
 }
 
-/// A reservation that ended.
+/// The wallet counted ended bids of a key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SpendInfo {
-    /// The bid or rental.
-    #[schema(value_type = String)]
-    pub id: AgreementId,
     /// The key.
     #[schema(value_type = String)]
     pub agent: Address,
@@ -147,8 +171,8 @@ pub struct SpendInfo {
     pub time_s: u64,
 }
 
-impl From<(AgreementId, SpendRow)> for SpendInfo {
-    fn from((id, row): (AgreementId, SpendRow)) -> Self {
-        Self { id, agent: row.agent, spent: row.spent, released: row.released, time_s: row.time_s }
+impl From<SpendRow> for SpendInfo {
+    fn from(row: SpendRow) -> Self {
+        Self { agent: row.agent, spent: row.spent, released: row.released, time_s: row.time_s }
     }
 }

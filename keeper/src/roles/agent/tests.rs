@@ -3,7 +3,7 @@
 
 use alloy::primitives::{Address, B256, U256};
 use contracts::params::Preset;
-use indexer::rows::{KeyRow, WalletRow};
+use indexer::rows::{KeyAccountRow, KeyRow, WalletRow};
 
 use super::{
     super::fixtures::{NOW_S, row},
@@ -71,6 +71,9 @@ fn view() -> AgentView {
             spent: Amount::ZERO,
             authorized_block: 1,
         }),
+        address: Address::ZERO,
+        account: None,
+        funds: None,
         agreements: vec![],
         books: [((1, 0), book)].into(),
         endpoints: [(Address::repeat_byte(9), "http://provider".to_owned())].into(),
@@ -145,4 +148,55 @@ fn limits_that_no_bid_can_meet_end_the_job_with_the_remedy() {
     view.wallet.as_mut().unwrap().daily = Amount(1);
     check(&view, &[job()], &ledger, 0, &["failed: the wallet's daily limit"]);
     check(&view, &[job()], &ledger, 1_800, &["failed: no rental was won"]);
+}
+
+#[test]
+fn a_rental_that_runs_another_spec_is_disputed_and_its_result_never_taken() {
+    let ledger = Ledger::default();
+    let other = |status| {
+        let mut row = row(status);
+        row.started.as_mut().unwrap().spec_hash = B256::repeat_byte(2);
+        AgentView { agreements: vec![row], ..view() }
+    };
+    check(&other(Status::Running), &[job()], &ledger, 0, &[]);
+    check(&other(Status::Submitted), &[job()], &ledger, 0, &["dispute/"]);
+    check(&other(Status::Submitted), &[job()], &ledger, 13, &["advance/"]);
+    check(&other(Status::Settled), &[job()], &ledger, 0, &["bid/job-1/1"]);
+}
+
+#[test]
+fn what_the_wallet_cancelled_brings_no_result() {
+    let ledger = Ledger::default();
+    let mut row = row(Status::Submitted);
+    row.submitted.as_mut().unwrap().cancelled = true;
+    let view = AgentView { agreements: vec![row], ..view() };
+    check(&view, &[job()], &ledger, 0, &[]);
+    check(&view, &[job()], &ledger, 13, &["advance/"]);
+}
+
+#[test]
+fn a_bid_waits_for_money_that_credit_counts_for() {
+    let ledger = Ledger::default();
+    let with = |tokens, credit, available| {
+        let funds = [tokens, credit, available].map(|ait: u128| Amount(ait * 10u128.pow(18)));
+        AgentView { funds: Some(Funds { tokens: funds[0], credit: funds[1], available: funds[2] }), ..view() }
+    };
+    check(&with(0, 0, 0), &[job()], &ledger, 0, &[]);
+    check(&with(5, 0, 0), &[job()], &ledger, 0, &[]);
+    check(&with(0, 1, 1), &[job()], &ledger, 0, &["bid/job-1/0"]);
+    let text = |view: AgentView| match within_funds(Amount(7), view.funds) {
+        Err(NoBid::Wait(text)) => text,
+        _ => panic!("it does not wait"),
+    };
+    assert!(text(with(0, 0, 0)).contains("pay in"));
+    assert!(text(with(5, 0, 0)).contains("the limits leave"));
+}
+
+#[test]
+fn a_key_of_another_wallet_ends_the_job_with_the_remedy() {
+    let account = |wallet| KeyAccountRow { wallet, credit: Amount(7), spent: Amount::ZERO, released: Amount::ZERO };
+    let of = |wallet| AgentView { account: Some(account(wallet)), ..view() };
+    let ledger = Ledger::default();
+    check(&of(Address::ZERO), &[job()], &ledger, 0, &["bid/job-1/0"]);
+    check(&of(Address::repeat_byte(5)), &[job()], &ledger, 0, &["failed: the session key belongs to wallet"]);
 }

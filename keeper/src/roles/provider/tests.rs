@@ -118,6 +118,8 @@ fn a_rental_is_started_when_its_own_work_and_the_countersignature_are_here() {
     deliver(Delivery { spec_hash, complete: false, countersignature: signed.clone() }, &[]);
     deliver(Delivery { spec_hash: B256::ZERO, complete: true, countersignature: signed.clone() }, &[]);
     deliver(Delivery { spec_hash, complete: true, countersignature: signed }, &["start/"]);
+    let intents = scene.check(&["start/"]);
+    assert!(matches!(intents[0], Intent::Start { spec_hash: bid, .. } if bid == spec_hash), "{intents:?}");
     scene.after_s = 31;
     scene.check(&["advance/"]);
 }
