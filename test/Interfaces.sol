@@ -12,6 +12,10 @@ import {IAgentWallet} from "../contracts/interfaces/IAgentWallet.sol";
 interface IMarket is IAIPowerRental {
     function owner() external view returns (address);
     function paused() external view returns (bool);
+    function eip712Domain()
+        external
+        view
+        returns (bytes1, string memory, string memory, uint256, address, bytes32, uint256[] memory);
 }
 
 /// @notice A wallet with what it inherits.

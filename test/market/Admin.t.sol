@@ -5,7 +5,8 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Template} from "../../contracts/interfaces/Types.sol";
+import {Price} from "../../contracts/libraries/Price.sol";
+import {BidTerms, KeyPolicy, Template} from "../../contracts/interfaces/Types.sol";
 
 contract AddClassTest is Base {
     function test_AddsAClassOnce() external {
@@ -46,9 +47,21 @@ contract AddClassTest is Base {
     }
 
     function test_RevertWhen_DearestPriceDoesNotFit() external {
-        vm.expectPartialRevert(SafeCast.SafeCastOverflowedUintDowncast.selector);
-        vm.prank(admin);
-        market.addClass(1, type(uint128).max / 100);
+        // The greatest base whose price at tick 255 still fits, by bisection.
+        uint256 fits = type(uint128).max / 200;
+        uint256 above = type(uint128).max / 100;
+        while (above - fits > 1) {
+            uint256 middle = (fits + above) / 2;
+            if (Price.ofTick(middle, 255) <= type(uint128).max) fits = middle;
+            else above = middle;
+        }
+        vm.startPrank(admin);
+        vm.expectRevert(
+            abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, 128, Price.ofTick(above, 255))
+        );
+        market.addClass(1, uint128(above));
+        market.addClass(1, uint128(fits));
+        assertEq(market.priceOf(1, 255), Price.ofTick(fits, 255));
     }
 
     function test_RevertGiven_ClassExists() external {
@@ -75,9 +88,49 @@ contract AddTemplateTest is Base {
     }
 
     function test_RevertWhen_NoClassIsAllowed() external {
+        vm.startPrank(admin);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidClass.selector, 0));
-        vm.prank(admin);
         market.addTemplate(9, 0, template);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidClass.selector, 0));
+        market.addTemplate(9, 1, template);
+        market.addTemplate(9, 2, template);
+    }
+
+    function test_RevertWhen_NumberIsTooHigh() external {
+        vm.startPrank(admin);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidTemplate.selector, 128, 127));
+        market.addTemplate(128, 6, template);
+        market.addTemplate(127, 6, template);
+        market.addTemplate(0, 6, template);
+    }
+
+    /// @dev Bids of the classes in the mask, the first and the last included, may name it; others may not.
+    function test_IsForTheClassesOfTheMaskAlone() external {
+        vm.startPrank(admin);
+        market.addClass(1, BASE_PRICE);
+        market.addClass(31, BASE_PRICE);
+        market.addTemplate(127, uint32(1) << 31 | 2, template);
+        vm.stopPrank();
+        KeyPolicy memory p = policy();
+        p.classMask = type(uint32).max;
+        p.maxTicks = type(uint256).max;
+        vm.prank(owner);
+        wallet.authorizeAgent(agent, p);
+        BidTerms memory t = terms();
+        t.templateId = 127;
+        t.cls = 1;
+        place(t);
+        t.cls = 31;
+        place(t);
+        t.cls = CLS;
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateUnknown.selector, 127, CLS));
+        place(t);
+        // A second template leaves the first as it was.
+        t.templateId = TEMPLATE;
+        place(t);
+        t.cls = 1;
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateUnknown.selector, TEMPLATE, 1));
+        place(t);
     }
 
     function test_RevertGiven_TemplateExists() external {
@@ -98,10 +151,45 @@ contract SetConfigTest is Base {
     }
 
     function test_FeeIsFrozenInBids() external {
-        uint96 id = place();
+        uint96 id = running();
         vm.prank(admin);
         market.setConfig(1000, treasury, arbiter, pauser);
         assertEq(market.agreement(id).feeBps, FEE_BPS);
+        skip(100);
+        submitAs(provider, id, 100);
+        skip(timing.challengeWindow);
+        market.advance(id);
+        assertEq(market.creditOf(treasury), feeOf(escrow(TICK, 100)));
+        assertEq(market.agreement(place()).feeBps, 1000);
+    }
+
+    /// @dev What a treasury earned stays its own, whoever follows, and comes together if it returns.
+    function test_TreasuriesKeepWhatTheyEarned() external {
+        address second = makeAddr("second");
+        uint96 fee = feeOf(escrow(TICK, 100));
+        settled();
+        vm.prank(admin);
+        market.setConfig(FEE_BPS, second, arbiter, pauser);
+        assertEq(market.creditOf(treasury), fee);
+        assertEq(market.creditOf(second), 0);
+        settled();
+        settled();
+        assertEq(market.creditOf(treasury), fee);
+        assertEq(market.creditOf(second), 2 * fee);
+        vm.prank(admin);
+        market.setConfig(FEE_BPS, treasury, arbiter, pauser);
+        settled();
+        assertEq(market.creditOf(treasury), 2 * fee);
+        vm.expectEmit();
+        emit IAIPowerRental.Withdrawn(treasury, stranger, 2 * fee);
+        vm.prank(treasury);
+        assertEq(market.withdraw(stranger), 2 * fee);
+        assertEq(market.creditOf(treasury), 0);
+        vm.prank(second);
+        assertEq(market.withdraw(second), 2 * fee);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NothingToWithdraw.selector, treasury));
+        vm.prank(treasury);
+        market.withdraw(stranger);
     }
 
     function test_RevertWhen_CallerIsNotAdmin() external {

@@ -182,4 +182,37 @@ contract CancelTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Submitted));
         cancel(id);
     }
+
+    /// @dev The reason changes with the second of expiry.
+    function test_IsCancelledBeforeTheExpiryAndExpiredFromIt() external {
+        uint96 first = place();
+        uint96 second = place();
+        uint96 held = escrow(TICK, DURATION);
+        vm.warp(terms().expiry - 1);
+        vm.expectEmit();
+        emit IAIPowerRental.BidRemoved(first, RemovalReason.Cancelled, held);
+        cancel(first);
+        skip(1);
+        vm.expectEmit();
+        emit IAIPowerRental.BidRemoved(second, RemovalReason.Expired, held);
+        cancel(second);
+        assertEq(abi.encode(market.keyAccount(agent)), abi.encode(KeyAccount(address(wallet), 2 * held, 0, 2 * held)));
+    }
+
+    function test_RevertWhen_AgreementIsUnknown() external {
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotConsumer.selector, 5, address(wallet)));
+        vm.prank(address(wallet));
+        market.cancel(5);
+    }
+
+    function test_RevertGiven_Ended() external {
+        uint96 id = settled();
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Settled));
+        cancel(id);
+        id = place();
+        skip(timing.minBidLifetime);
+        cancel(id);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Cancelled));
+        cancel(id);
+    }
 }

@@ -54,9 +54,23 @@ contract DeclineTest is Base {
     function test_RevertGiven_DeadlinePassed() external {
         uint96 id = matched();
         uint40 deadline = uint40(block.timestamp) + timing.startDeadline;
+        uint256 state = vm.snapshotState();
+        vm.warp(deadline - 1);
+        vm.prank(provider);
+        market.decline(id);
+        vm.revertToState(state);
         vm.warp(deadline);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
         vm.prank(provider);
         market.decline(id);
+    }
+
+    /// @dev An agreement without an offer has no operator to be.
+    function test_RevertGiven_Open() external {
+        uint96 id = place();
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, id, Status.Open));
+        market.decline(id);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongStatus.selector, 5, Status.None));
+        market.decline(5);
     }
 }

@@ -4,7 +4,8 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Status} from "../../contracts/interfaces/Types.sol";
+import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
+import {BidTerms, KeyAccount, Status} from "../../contracts/interfaces/Types.sol";
 
 contract DisputeTest is Base {
     function test_TakesADepositOfTheClaimedPay() external {
@@ -22,22 +23,60 @@ contract DisputeTest is Base {
         assertEq(wallet.reserved(), escrow(TICK, DURATION) + deposit);
     }
 
-    function test_UsesTheWalletsCreditFirst() external {
-        uint96 first = settled();
-        uint96 credit = keyCredit();
-        assertGt(credit, escrow(TICK, 100));
-        // The next bid uses the credit up, but for what its own refund would leave: so refund another one.
+    /// @dev The key's credit first, and what its ended bids left to count with it.
+    function test_UsesTheKeysCreditFirst() external {
+        uint96 deposit = escrow(TICK, 100);
+        uint96 id = submitted();
+        BidTerms memory t = terms();
+        t.maxDuration = 60;
+        uint96 part = escrow(TICK, 60);
+        uint96 other = place(t);
+        skip(timing.minBidLifetime);
+        vm.prank(agent);
+        wallet.cancelBid(other);
+        uint256 before = token.balanceOf(address(wallet));
+        uint40 timeout = uint40(block.timestamp) + timing.disputeTimeout;
+        vm.expectEmit();
+        emit IAIPowerRental.DisputeFiled(id, address(wallet), "r", deposit, part, true, timeout);
+        vm.expectEmit(address(wallet));
+        emit IAgentWallet.MicroTransactionExecuted(id, agent, deposit, part, 0, part, escrow(TICK, DURATION) + deposit);
+        vm.prank(agent);
+        wallet.dispute(id, "r");
+        assertEq(before - token.balanceOf(address(wallet)), deposit - part);
+        assertEq(abi.encode(market.keyAccount(agent)), abi.encode(KeyAccount(address(wallet), 0, 0, 0)));
+    }
+
+    function test_TheRestOfTheCreditStays() external {
         uint96 id = submitted();
         uint96 other = matched();
         vm.prank(provider);
         market.decline(other);
-        credit = keyCredit();
         uint256 before = token.balanceOf(address(wallet));
         vm.prank(agent);
         wallet.dispute(id, 0);
-        assertEq(keyCredit(), credit - escrow(TICK, 100));
+        assertEq(keyCredit(), escrow(TICK, DURATION) - escrow(TICK, 100));
         assertEq(token.balanceOf(address(wallet)), before);
-        assertNotEq(first, id);
+    }
+
+    function test_TheOwnersIsMarkedAsNotCounted() external {
+        uint96 id = submitted();
+        uint96 deposit = escrow(TICK, 100);
+        uint40 timeout = uint40(block.timestamp) + timing.disputeTimeout;
+        vm.expectEmit();
+        emit IAIPowerRental.DisputeFiled(id, address(wallet), 0, deposit, 0, false, timeout);
+        vm.prank(owner);
+        wallet.dispute(id, 0);
+        assertEq(market.agreement(id).flags, 1);
+        assertEq(market.agreement(id).startOrBillable, 100);
+        assertEq(wallet.reserved(), escrow(TICK, DURATION));
+    }
+
+    function test_UntilTheLastSecondOfTheWindow() external {
+        uint96 id = submitted();
+        skip(timing.challengeWindow - 1);
+        vm.prank(agent);
+        wallet.dispute(id, 0);
+        assertEq(market.agreement(id).flags, 5);
     }
 
     function test_RevertWhen_CallerIsNotTheWallet() external {

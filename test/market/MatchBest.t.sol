@@ -125,6 +125,26 @@ contract MatchBestTest is Base {
         assertEq(wallet.reserved(), held);
     }
 
+    /// @dev The ninth dead head ends the call, but what was refunded before stays refunded.
+    function test_KeepsItsProgressOverNineExpiredHeads() external {
+        uint96[] memory ids = dead(9, true);
+        post();
+        assertEq(match_(0, 0), 0);
+        assertStatus(ids[7], Status.Expired);
+        assertStatus(ids[8], Status.Open);
+        assertEq(market.level(BOOK(), TICK).head, 8);
+        assertEq(market.offer(offerId).used, 0);
+        assertEq(match_(0, 0), idOf(BOOK(), TICK, 9));
+    }
+
+    function test_MatchesUntilTheLastSecondOfABid() external {
+        uint96 id = place();
+        post();
+        vm.warp(terms().expiry - 1);
+        assertEq(market.bestBid(BOOK(), 0), id);
+        assertEq(match_(0, 0), id);
+    }
+
     function test_AnExpiredBookGivesNothing() external {
         place();
         skip(1 days);
@@ -155,9 +175,27 @@ contract MatchBestTest is Base {
         }
     }
 
+    /// @dev Each bit of the mask serves the one book it stands for.
+    function test_EachBitOfTheMaskServesItsBook() external {
+        for (uint8 bit; bit < 8; ++bit) {
+            post(uint8(1) << bit, 0);
+            vm.startPrank(provider);
+            for (uint16 each; each < 8; ++each) {
+                uint16 book = uint16(CLS) << 8 | each;
+                if (each != bit) {
+                    vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.BookNotServed.selector, offerId, book));
+                }
+                market.matchBest(offerId, book, 0, 0);
+            }
+            vm.stopPrank();
+        }
+    }
+
     function test_RevertGiven_OfferRanOut() external {
         post();
-        skip(30 days);
+        skip(30 days - 1);
+        assertEq(match_(0, 0), 0);
+        skip(1);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferInactive.selector, offerId));
         vm.prank(provider);
         market.matchBest(offerId, 769, 0, 0);
@@ -209,5 +247,36 @@ contract MatchBestBatchTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NotOperator.selector, offerId, stranger));
         vm.prank(stranger);
         market.matchBestBatch(offerId, 768, 0, 1);
+    }
+
+    function test_RevertGiven_OfferIsFull() external {
+        for (uint256 i; i < SLOTS; ++i) {
+            place();
+        }
+        post();
+        vm.startPrank(operator);
+        market.matchBestBatch(offerId, 768, 0, SLOTS);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferFull.selector, offerId));
+        market.matchBestBatch(offerId, 768, 0, 1);
+    }
+
+    /// @dev Every match of a batch is an agreement of the offer, announced as one.
+    function test_ConfirmsEach() external {
+        uint96[2] memory placed = [place(), place()];
+        post();
+        uint40 deadline = uint40(block.timestamp) + timing.startDeadline;
+        for (uint256 i; i < 2; ++i) {
+            vm.expectEmit();
+            emit IAIPowerRental.AgreementCreated(placed[i], offerId, provider, deadline);
+        }
+        vm.prank(operator);
+        market.matchBestBatch(offerId, 768, TICK, 3);
+        for (uint256 i; i < 2; ++i) {
+            assertStatus(placed[i], Status.Confirmed);
+            assertEq(market.agreement(placed[i]).offerId, offerId);
+        }
+        place();
+        vm.prank(operator);
+        assertEq(market.matchBestBatch(offerId, 768, TICK + 1, 3).length, 0);
     }
 }

@@ -83,9 +83,12 @@ contract PlaceBidTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateUnknown.selector, TEMPLATE, 200));
         place(t);
         t.cls = CLS;
-        t.templateId = 2;
-        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateUnknown.selector, 2, CLS));
-        place(t);
+        uint16[4] memory others = [uint16(0), 2, 128, 128 + TEMPLATE];
+        for (uint256 i; i < 4; ++i) {
+            t.templateId = others[i];
+            vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateUnknown.selector, others[i], CLS));
+            place(t);
+        }
     }
 
     function test_RevertGiven_TemplateForAnUnknownClass() external {
@@ -105,6 +108,11 @@ contract PlaceBidTest is Base {
         place(t);
         t.maxDuration = 86_401;
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidDuration.selector, t.maxDuration));
+        place(t);
+        t.maxDuration = uint24(timing.minBilled);
+        place(t);
+        t.tick = 1;
+        t.maxDuration = 86_400;
         place(t);
     }
 

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
 import {Offer} from "../../contracts/interfaces/Types.sol";
@@ -81,5 +82,27 @@ contract PostOfferTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongTokenAmount.selector, 1 ether, 0));
         vm.prank(provider);
         market.postOffer(CLS, 1, 1, 0, 1 ether, validUntil);
+    }
+
+    function test_NumbersOffersFromOneOn() external {
+        vm.startPrank(provider);
+        assertEq(market.postOffer(CLS, 1, 1, 0, 1 ether, uint40(block.timestamp + 1)), 1);
+        assertEq(market.postOffer(CLS, 255, 2, 1, 2 ether, validUntil), 2);
+        assertEq(
+            abi.encode(market.offer(1)),
+            abi.encode(Offer(provider, CLS, 1, 0, 1, 0, uint40(block.timestamp + 1), 1 ether))
+        );
+        assertEq(abi.encode(market.offer(2)), abi.encode(Offer(provider, CLS, 255, 1, 2, 0, validUntil, 2 ether)));
+        assertEq(token.balanceOf(address(market)), 5 ether);
+    }
+
+    /// @dev 65,535 slots of the greatest bond: the sum is not cut off.
+    function test_RevertGiven_BondsExceedTheBalance() external {
+        uint256 bonds = uint256(type(uint16).max) * type(uint96).max;
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, provider, 1000 ether, bonds)
+        );
+        vm.prank(provider);
+        market.postOffer(CLS, 1, type(uint16).max, 0, type(uint96).max, validUntil);
     }
 }

@@ -87,4 +87,29 @@ contract PreemptTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
         preempt(id);
     }
+
+    function test_CountsACheckpointFromItsLastSecond() external {
+        uint96 id = runningPreemptible();
+        skip(60);
+        uint40 end = uint40(block.timestamp) + timing.challengeWindow;
+        vm.expectEmit();
+        emit IAIPowerRental.PerformanceSubmitted(id, 60, RESULT, 0, end, 2);
+        vm.prank(provider);
+        market.preempt(id, RESULT, 0);
+        assertEq(market.agreement(id).deadline, end);
+    }
+
+    /// @dev A claim of nothing that a ruling confirms still earns the deposit.
+    function test_ADisputeOfNothingForfeitsTheLeastDeposit() external {
+        uint96 id = runningPreemptible();
+        preempt(id);
+        vm.prank(agent);
+        wallet.dispute(id, 0);
+        uint96 deposit = escrow(TICK, timing.minBilled);
+        vm.expectEmit();
+        emit IAIPowerRental.DisputeResolved(id, 0, 0, deposit, false);
+        vm.prank(arbiter);
+        market.resolve(id, 0, 0);
+        assertEq(market.creditOf(provider), deposit);
+    }
 }

@@ -23,6 +23,8 @@ contract RegisterProviderTest is Base {
         string memory endpoint = string(new bytes(257));
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.EndpointTooLong.selector, 257, 256));
         market.registerProvider(endpoint);
+        market.registerProvider(string(new bytes(256)));
+        assertTrue(market.isProvider(address(this)));
     }
 }
 

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Agreement, Start, StartItem, Status} from "../../contracts/interfaces/Types.sol";
+import {Agreement, KeyPolicy, Start, StartItem, Status} from "../../contracts/interfaces/Types.sol";
 
 contract StartTest is Base {
     string private constant START_TYPE =
@@ -68,6 +68,37 @@ contract StartTest is Base {
         return ecrecover(hash, uint8(signature[64]), r, s);
     }
 
+    /// @dev The spec hash handed in is the signed one or nothing; the image is the provider's word alone.
+    function test_RevertWhen_TheSpecIsAnother() external {
+        uint96 id = matched();
+        bytes memory signature = countersign(agentKey, id);
+        address signer = ecrecoverOf(market.startDigest(id, RESULT), signature);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, signer));
+        vm.prank(provider);
+        market.start(id, RESULT, IMAGE, signature);
+    }
+
+    function test_RevertGiven_TheProviderIsNotOnTheKeysList() external {
+        uint96 id = matched();
+        KeyPolicy memory p = policy();
+        p.providerList = true;
+        vm.prank(owner);
+        wallet.authorizeAgent(agent, p);
+        bytes memory signature = countersign(agentKey, id);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, agent));
+        vm.prank(provider);
+        market.start(id, SPEC, IMAGE, signature);
+        vm.prank(owner);
+        wallet.allowProvider(provider, true);
+        vm.prank(provider);
+        market.start(id, SPEC, IMAGE, signature);
+    }
+
+    function test_DigestIsTheTypedOne() external {
+        uint96 id = matched();
+        assertEq(market.startDigest(id, SPEC), digest(expected(id)));
+    }
+
     function test_RevertWhen_SignatureIsMalformed() external {
         uint96 id = matched();
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.InvalidStartSignature.selector, id, address(0)));
@@ -96,6 +127,11 @@ contract StartTest is Base {
         uint96 id = matched();
         bytes memory signature = countersign(agentKey, id);
         uint40 deadline = uint40(block.timestamp) + timing.startDeadline;
+        uint256 state = vm.snapshotState();
+        vm.warp(deadline - 1);
+        vm.prank(provider);
+        market.start(id, SPEC, IMAGE, signature);
+        vm.revertToState(state);
         vm.warp(deadline);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
         vm.prank(provider);

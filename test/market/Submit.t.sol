@@ -25,8 +25,12 @@ contract SubmitTest is Base {
         uint96 long = running();
         submitAs(provider, short, 0);
         assertEq(market.agreement(short).startOrBillable, timing.minBilled);
-        skip(DURATION + 30);
-        submitAs(provider, long, DURATION + 30);
+        uint96 middle = running();
+        skip(timing.minBilled + 1);
+        submitAs(provider, middle, timing.minBilled + 1);
+        assertEq(market.agreement(middle).startOrBillable, timing.minBilled + 1);
+        skip(DURATION);
+        submitAs(provider, long, DURATION + 1);
         assertEq(market.agreement(long).startOrBillable, DURATION);
     }
 
@@ -63,6 +67,10 @@ contract SubmitTest is Base {
     function test_RevertGiven_DeadlinePassed() external {
         uint96 id = running();
         uint40 deadline = uint40(block.timestamp) + DURATION + timing.submitGrace;
+        uint256 state = vm.snapshotState();
+        vm.warp(deadline - 1);
+        submitAs(provider, id, DURATION);
+        vm.revertToState(state);
         vm.warp(deadline);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
         submitAs(provider, id, 0);

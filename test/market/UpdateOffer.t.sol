@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
-import {Offer} from "../../contracts/interfaces/Types.sol";
+import {Offer, Status} from "../../contracts/interfaces/Types.sol";
 
 contract UpdateOfferTest is Base {
     function test_ChangesReserveAndValidity() external {
@@ -52,5 +52,28 @@ contract UpdateOfferTest is Base {
         market.closeOffer(offerId);
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.OfferInactive.selector, offerId));
         market.updateOffer(offerId, 0, uint40(block.timestamp + 1));
+    }
+
+    function test_TheBondMustReachTheReserve() external {
+        uint96 minimum = escrow(50, timing.bondSeconds);
+        uint96 above = escrow(51, timing.bondSeconds);
+        uint40 validUntil = uint40(block.timestamp + 1);
+        vm.startPrank(provider);
+        uint64 id = market.postOffer(CLS, 1, 1, 0, minimum, validUntil);
+        market.updateOffer(id, 50, validUntil);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.BondTooSmall.selector, minimum, above));
+        market.updateOffer(id, 51, validUntil);
+    }
+
+    /// @dev Run out is not closed.
+    function test_RevivesAnOfferThatRanOut() external {
+        post();
+        uint96 id = place();
+        vm.warp(NOW + 30 days);
+        vm.startPrank(provider);
+        market.updateOffer(offerId, 0, uint40(block.timestamp + 1));
+        vm.warp(NOW + 30 days);
+        assertEq(market.matchBest(offerId, BOOK(), 0, 0), 0);
+        assertStatus(id, Status.Expired);
     }
 }
