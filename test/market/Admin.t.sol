@@ -125,7 +125,14 @@ contract AddTemplateTest is Base {
         t.cls = CLS;
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateUnknown.selector, 127, CLS));
         place(t);
-        // A second template leaves the first as it was.
+        // Further templates, of the same class too, leave the first as it was.
+        vm.startPrank(admin);
+        market.addTemplate(9, uint32(1) << CLS, template);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TemplateExists.selector, TEMPLATE));
+        market.addTemplate(TEMPLATE, 2, template);
+        vm.stopPrank();
+        t.templateId = 9;
+        place(t);
         t.templateId = TEMPLATE;
         place(t);
         t.cls = 1;
@@ -179,6 +186,10 @@ contract SetConfigTest is Base {
         vm.prank(admin);
         market.setConfig(FEE_BPS, treasury, arbiter, pauser);
         settled();
+        assertEq(market.creditOf(treasury), 2 * fee);
+        // Set once more, earlier and later earnings are one sum.
+        vm.prank(admin);
+        market.setConfig(FEE_BPS, treasury, arbiter, pauser);
         assertEq(market.creditOf(treasury), 2 * fee);
         vm.expectEmit();
         emit IAIPowerRental.Withdrawn(treasury, stranger, 2 * fee);

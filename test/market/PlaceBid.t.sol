@@ -145,4 +145,15 @@ contract PlaceBidTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongTokenAmount.selector, held, 0));
         place();
     }
+
+    /// @dev Too much is refused like too little: the token is not the plain one it must be.
+    function test_RevertGiven_TokenGivesMore() external {
+        uint96 held = escrow(TICK, DURATION);
+        bytes[] memory balances = new bytes[](2);
+        balances[0] = abi.encode(0);
+        balances[1] = abi.encode(held + 1);
+        vm.mockCalls(address(token), abi.encodeCall(IERC20.balanceOf, (address(market))), balances);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.WrongTokenAmount.selector, held, held + 1));
+        place();
+    }
 }
