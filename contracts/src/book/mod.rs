@@ -30,6 +30,4 @@ pub use queue::{Book, Level};
 pub use settle::BURN_BPS;
 pub use supply::{MAX_DEAD, OfferTerms, StartItem, SubmitItem};
 pub use token::Token;
-pub use types::{
-    Agreement, Key, KeyAccount, Limits, Offer, OfferId, Policy, Status, Terms, Wallet, permission,
-};
+pub use types::{Agreement, Key, KeyAccount, Limits, Offer, OfferId, Policy, Status, Terms, Wallet, permission};

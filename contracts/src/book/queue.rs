@@ -96,9 +96,14 @@ mod tests {
         for tick in [0, 63, 64, 200, 255] {
             book.push(tick);
         }
-        for (min, max, best) in
-            [(0, 255, Some(255)), (0, 254, Some(200)), (65, 199, None), (64, 64, Some(64)), (0, 63, Some(63)), (1, 62, None)]
-        {
+        for (min, max, best) in [
+            (0, 255, Some(255)),
+            (0, 254, Some(200)),
+            (65, 199, None),
+            (64, 64, Some(64)),
+            (0, 63, Some(63)),
+            (1, 62, None),
+        ] {
             assert_eq!(book.best(min, max), best, "{min}..={max}");
         }
     }

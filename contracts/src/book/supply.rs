@@ -378,14 +378,7 @@ impl Market {
         Ok((self.timely(now_s, id, expected)?, provider))
     }
 
-    fn search(
-        &self,
-        now_s: u64,
-        caller: Address,
-        offer: OfferId,
-        book: BookId,
-        min_tick: u8,
-    ) -> Result<Search, Error> {
+    fn search(&self, now_s: u64, caller: Address, offer: OfferId, book: BookId, min_tick: u8) -> Result<Search, Error> {
         self.check_unpaused()?;
         let listing = self.operated(offer, caller)?;
         let free = listing.slots - listing.used;

@@ -176,9 +176,8 @@ impl Wallet {
         ended: Ended,
         unit: u128,
     ) -> Result<Accounted, Error> {
-        let update = |ledger: &Ledger, spender| {
-            ledger.updated(now_s, spender, amount, ended.spent, ended.released, unit)
-        };
+        let update =
+            |ledger: &Ledger, spender| ledger.updated(now_s, spender, amount, ended.spent, ended.released, unit);
         let keys = self.lineage(agent).map(|(spender, key)| Ok((spender, update(&key.ledger, spender)?)));
         let keys = keys.collect::<Result<_, Error>>()?;
         Ok(Accounted { keys, wallet: update(&self.ledger, address)? })
