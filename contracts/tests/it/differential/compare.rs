@@ -135,11 +135,15 @@ fn compare_accounts(chain: &mut Chain, model: &Market, world: &World) -> Result<
         let balance = chain.view(world.token, &T::balanceOfCall { account });
         same(|| format!("balance of {account}"), balance, U256::from(model.token().balance_of(account)))?;
     }
-    same(|| "what the market holds and owes".into(), model.token().balance_of(model.address()), held + owed(model))
+    same(
+        || "what the market holds and owes".into(),
+        model.token().balance_of(model.address()),
+        held + owed(model, world),
+    )
 }
 
 /// Escrow, deposits, bonds and keys' credits; with the accounts' credits they are all that the market holds.
-fn owed(model: &Market) -> u128 {
+fn owed(model: &Market, world: &World) -> u128 {
     let cost = |id: AgreementId, seconds: u64| {
         contracts::price::cost_of(model.price(id.class(), id.tick()).unwrap(), seconds as u32).unwrap()
     };
@@ -151,7 +155,7 @@ fn owed(model: &Market) -> u128 {
             total += cost(id, u64::from(agreement.max_duration_s));
         }
         if agreement.status == Status::Disputed {
-            total += cost(id, agreement.start_or_billable_s.max(5));
+            total += cost(id, agreement.start_or_billable_s.max(world.clocks.min_billed_s));
         }
     }
     total += model.offers().map(|(_, offer)| u128::from(offer.slots) * offer.bond_per_slot).sum::<u128>();

@@ -31,18 +31,22 @@ pub(super) struct Generator<'a> {
 }
 
 impl Generator<'_> {
-    /// When the next operation happens: often at a deadline, a second before or after.
+    /// When the next operation happens: often at one of the next deadlines, a second before or after.
     pub(super) fn next_time(&mut self) -> u64 {
         let now_s = self.now_s;
-        match self.random.below(100) {
-            0..40 => now_s,
-            40..75 => now_s + self.random.within(1, 15),
-            75..94 => {
-                let due_s: Vec<_> = self.model.agreements().filter_map(|(_, agreement)| due(agreement)).collect();
+        match self.random.below(1_000) {
+            0..550 => now_s,
+            550..830 => now_s + self.random.within(1, 12),
+            830..975 => {
+                let coming = |due_s: &u64| *due_s >= now_s;
+                let mut due_s: Vec<_> =
+                    self.model.agreements().filter_map(|(_, agreement)| due(agreement)).filter(coming).collect();
+                due_s.sort_unstable();
+                due_s.truncate(4);
                 let aimed_s = self.random.pick_or(&due_s, now_s) - 1 + self.random.below(3);
                 aimed_s.clamp(now_s, now_s + 4 * DAY_S)
             }
-            94..98 => now_s + self.random.within(60, 7_200),
+            975..992 => now_s + self.random.within(60, 7_200),
             _ => now_s + self.random.within(7_200, 2 * DAY_S),
         }
     }
@@ -54,7 +58,7 @@ impl Generator<'_> {
         if let Some(op) = self.recover() {
             return op;
         }
-        match self.random.below(1_000) {
+        match self.kind() {
             0..270 => self.place(),
             270..310 => self.place_signed(),
             310..320 => Op::PlaceAtMarket { caller: self.world.stranger, agent: self.agent(), terms: self.terms() },
@@ -65,7 +69,7 @@ impl Generator<'_> {
             635..690 => self.submit(),
             690..705 => self.submit_batch(),
             705..720 => {
-                let (id, caller) = self.supplied(Status::Running);
+                let (id, caller) = self.giving_way();
                 Op::Preempt { caller, id, has_receipts: self.random.percent(60) }
             }
             720..730 => {
@@ -90,6 +94,48 @@ impl Generator<'_> {
             930..960 => self.keys(),
             960..985 => self.owner(),
             _ => self.admin(),
+        }
+    }
+
+    /// A number for `next_op`; mostly not one of an operation that finds nothing to work on.
+    fn kind(&mut self) -> u64 {
+        if self.random.percent(22)
+            && let Some(kind) = self.follow_up()
+        {
+            return kind;
+        }
+        let kind = self.random.below(1_000);
+        let needed = match kind {
+            320..545 => Status::Open,
+            545..635 | 720..730 => Status::Confirmed,
+            635..720 => Status::Running,
+            775..805 => Status::Submitted,
+            805..820 => Status::Disputed,
+            _ => return kind,
+        };
+        let found = self.model.agreements().any(|(_, agreement)| agreement.status == needed);
+        if found || self.random.percent(10) {
+            return kind;
+        }
+        let any_open = self.model.agreements().any(|(_, agreement)| agreement.status == Status::Open);
+        if any_open && self.random.percent(60) { 320 } else { 0 }
+    }
+
+    /// What comes next in the life of some rental that is not late.
+    fn follow_up(&mut self) -> Option<u64> {
+        let lives: Vec<_> = self
+            .model
+            .agreements()
+            .filter(|(_, agreement)| self.now_s < agreement.deadline_s)
+            .map(|(_, agreement)| agreement.status)
+            .filter(|status| !status.is_terminal())
+            .collect();
+        match self.random.pick_or(&lives, Status::None) {
+            Status::Confirmed => Some(self.random.pick(&[545, 545, 545, 620, 720])),
+            Status::Running => Some(self.random.pick(&[635, 635, 690, 705, 730])),
+            Status::Submitted => Some(775),
+            Status::Disputed => Some(805),
+            _ => None,
         }
     }
 
@@ -152,7 +198,11 @@ impl Generator<'_> {
     fn terms(&mut self) -> Terms {
         let clocks = self.world.clocks;
         let random = &mut *self.random;
-        let class = if random.percent(85) { CLASSES[0] } else { random.pick(&[CLASSES[1], 1, 0, 12, 250]) };
+        let class = match random.below(50) {
+            0 => random.pick(&[1, 0, 12, 250]),
+            1..5 => CLASSES[1],
+            _ => CLASSES[0],
+        };
         let tick = if random.percent(95) { random.pick(&TICKS) } else { random.next() as u8 };
         let min_s = clocks.min_billed_s;
         let max_duration_s = match random.below(100) {
@@ -165,9 +215,9 @@ impl Generator<'_> {
         };
         let expiry_s = self.now_s
             + match random.below(100) {
-                0..40 => clocks.min_bid_lifetime_s + random.below(60),
-                40..75 => clocks.min_bid_lifetime_s + random.below(3_600),
-                75..96 => random.within(clocks.min_bid_lifetime_s, 7 * DAY_S),
+                0..20 => clocks.min_bid_lifetime_s + random.below(60),
+                20..60 => clocks.min_bid_lifetime_s + random.below(7_200),
+                60..96 => random.within(clocks.min_bid_lifetime_s, 7 * DAY_S),
                 96..98 => clocks.min_bid_lifetime_s - 1,
                 _ => 7 * DAY_S + random.below(2),
             };
@@ -233,7 +283,7 @@ impl Generator<'_> {
     fn post_offer(&mut self, caller: Address) -> Op {
         let random = &mut *self.random;
         let class = if random.percent(90) { CLASSES[0] } else { random.pick(&[CLASSES[1], 9]) };
-        let reserve_tick = random.pick(&[0, 0, 50, 100, 101]);
+        let reserve_tick = random.pick(&[0, 0, 0, 50, 100, 101]);
         let bond_s = u32::try_from(self.world.clocks.bond_s).unwrap();
         let minimum = self.model.price(class, reserve_tick).ok().and_then(|price| cost_of(price, bond_s)).unwrap_or(1);
         let bond_per_slot = match random.below(20) {
@@ -243,7 +293,7 @@ impl Generator<'_> {
         };
         let terms = OfferTerms {
             class,
-            book_mask: if random.percent(80) { 0xff } else { random.next() as u8 },
+            book_mask: if random.percent(92) { 0xff } else { random.next() as u8 },
             slots: if random.percent(97) { random.within(1, 5) as u16 } else { 0 },
             reserve_tick,
             bond_per_slot,
@@ -282,16 +332,18 @@ impl Generator<'_> {
     fn sought(&mut self, offer: OfferId) -> (BookId, u8) {
         let class = self.model.offer(offer).map_or(CLASSES[0], |offer| offer.class);
         let any = BookId::from_u16(u16::from(class) << 8 | self.random.below(8) as u16).unwrap();
+        let dead_too = self.random.percent(20);
         let open: Vec<_> = self
             .model
             .agreements()
             .filter(|(id, agreement)| id.class() == class && agreement.status == Status::Open)
+            .filter(|(_, agreement)| self.now_s < agreement.expiry_s || dead_too)
             .filter_map(|(id, _)| id.book())
             .collect();
         let book = if self.random.percent(94) { self.random.pick_or(&open, any) } else { any };
         let foreign = BookId { class: class ^ 4, ..book };
         let book = if self.random.percent(98) { book } else { foreign };
-        (book, if self.random.percent(80) { 0 } else { self.random.pick(&[99, 101, 102, 131]) })
+        (book, if self.random.percent(85) { 0 } else { self.random.pick(&[99, 101, 102, 131]) })
     }
 
     fn countersigned(&mut self, id: AgreementId) -> Countersigned {
@@ -513,12 +565,13 @@ impl Generator<'_> {
             }
             50..60 => {
                 let base = self.random.pick(&[99, 100, AIT * AIT / 100_000]);
-                Op::AddClass { caller, class: self.random.below(34) as u8, base }
+                let class = self.random.below(34) as u8;
+                Op::AddClass { caller, class: self.random.pick(&[CLASSES[0], class]), base }
             }
             60..70 => {
                 let template = self.random.below(130) as u16;
                 let class_mask = self.random.pick(&[1, 1 << CLASSES[0], u32::MAX]);
-                Op::AddTemplate { caller, template: self.random.pick(&[TEMPLATE, template]), class_mask }
+                Op::AddTemplate { caller, template: self.random.pick(&[TEMPLATE, template, template, 128]), class_mask }
             }
             70..85 => Op::Register { caller: self.provider(), length: self.random.pick(&[0, 20, 256, 257]) },
             _ => {
@@ -563,7 +616,7 @@ impl Generator<'_> {
         let able = |offer: &contracts::book::Offer| offer.valid_until_s > self.now_s && offer.used < offer.slots;
         let free: Vec<_> = self.model.offers().filter(|(_, offer)| able(offer)).map(|(id, _)| id).collect();
         let any = self.random.below(self.model.offers().count() as u64 + 2);
-        let offer = if self.random.percent(90) { self.random.pick_or(&free, any) } else { any };
+        let offer = if self.random.percent(95) { self.random.pick_or(&free, any) } else { any };
         (offer, self.seller(offer))
     }
 
@@ -587,10 +640,27 @@ impl Generator<'_> {
         (id, self.seller(offer))
     }
 
-    /// An agreement, mostly one in `status`.
+    /// A running rental, mostly one that gives way.
+    fn giving_way(&mut self) -> (AgreementId, Address) {
+        let found = self.supplied(Status::Running);
+        let fits = |id: AgreementId, agreement: &Agreement| {
+            agreement.status == Status::Running && id.book().is_some_and(|book| book.preemptible)
+        };
+        let ids: Vec<_> = self.model.agreements().filter(|(id, each)| fits(*id, each)).map(|(id, _)| id).collect();
+        if ids.is_empty() || self.random.percent(15) {
+            return found;
+        }
+        let id = self.random.pick(&ids);
+        (id, self.seller(self.model.agreement(id).map_or(0, |agreement| agreement.offer)))
+    }
+
+    /// An agreement, mostly one in `status` and not late.
     fn id_in(&mut self, status: Status) -> AgreementId {
+        let late_too = self.random.percent(12);
+        let in_time = |agreement: &Agreement| due(agreement).is_some_and(|due_s| self.now_s < due_s);
+        let fits = |agreement: &Agreement| agreement.status == status && (late_too || in_time(agreement));
         let fitting: Vec<_> =
-            self.model.agreements().filter(|(_, agreement)| agreement.status == status).map(|(id, _)| id).collect();
+            self.model.agreements().filter(|(_, agreement)| fits(agreement)).map(|(id, _)| id).collect();
         let any = self.any_id();
         if self.random.percent(96) { self.random.pick_or(&fitting, any) } else { any }
     }

@@ -23,7 +23,7 @@ use ops::Op;
 use random::Random;
 use world::{Genesis, START_S, genesis};
 
-const SEQUENCES: u64 = 300;
+const SEQUENCES: u64 = 200;
 
 /// How often each operation came to each outcome.
 type Counts = BTreeMap<(String, String), u64>;

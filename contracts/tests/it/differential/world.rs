@@ -11,7 +11,8 @@ use alloy::{
 use contracts::{
     artifacts::creation_code,
     bindings::{
-        Bid, BidTerms, IAIPowerRental as M, IAgentWalletFactory as F, IERC20 as T, KeyPolicy, Template, WalletLimits,
+        Bid, BidTerms, IAIPowerRental as M, IAgentWallet as W, IAgentWalletFactory as F, IERC20 as T, KeyPolicy,
+        Template, WalletLimits,
     },
     book::{Config, Limits, Market, Policy, Terms},
     params::{Params, Preset},
@@ -145,11 +146,13 @@ fn furnish(world: &mut World, chain: &mut Chain, model: &mut Market) {
         let data = chain.send(owner, world.factory, call.abi_encode().into()).unwrap();
         let wallet = F::createWalletCall::abi_decode_returns(&data).unwrap();
         model.create_wallet(START_S, wallet, owner, &limits, Some((agent, &policy))).unwrap();
-        mint(chain, model, token, wallet, 5 * AIT);
+        mint(chain, model, token, wallet, [8, 5, 1][index] * AIT);
         world.wallets.push(wallet);
+        if index == 0 {
+            delegate(world, chain, model, wallet, &policy);
+        }
     }
-    for (index, provider) in world.providers.iter().enumerate().take(2) {
-        let (provider, operator) = (*provider, world.operators[index]);
+    for (provider, operator) in world.providers.iter().copied().zip(world.operators.iter().copied()) {
         send(chain, provider, market, &M::registerProviderCall { endpoint: "http://one".into() });
         send(chain, provider, market, &M::setOperatorCall { operator, allowed: true });
         send(chain, provider, token, &T::approveCall { spender: market, value: U256::MAX });
@@ -160,9 +163,20 @@ fn furnish(world: &mut World, chain: &mut Chain, model: &mut Market) {
     }
     // The third provider has approved little and owns less.
     let poor = world.providers[2];
+    send(chain, poor, market, &M::registerProviderCall { endpoint: "http://two".into() });
+    model.register_provider(poor, "http://two").unwrap();
     send(chain, poor, token, &T::approveCall { spender: market, value: U256::from(AIT) });
     model.token_mut().approve_market(poor, AIT);
     mint(chain, model, token, poor, AIT / 2);
+}
+
+/// Three keys, each of the one before, down to where delegation ends.
+fn delegate(world: &World, chain: &mut Chain, model: &mut Market, wallet: Address, policy: &Policy) {
+    for [sender, agent] in [[0, 3], [3, 4], [4, 5]] {
+        let (sender, agent) = (world.agents[sender].address(), world.agents[agent].address());
+        send(chain, sender, wallet, &W::authorizeAgentCall { agent, policy: policy_of(policy) });
+        model.authorize(START_S, wallet, sender, agent, policy).unwrap();
+    }
 }
 
 fn mint(chain: &mut Chain, model: &mut Market, token: Address, to: Address, amount: u128) {
