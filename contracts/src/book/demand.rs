@@ -5,7 +5,6 @@ use alloy::primitives::Address;
 use super::{
     error::Error,
     market::{MAX_BID_LIFETIME_S, Market},
-    settle::Outcome,
     types::{Agreement, Status, Terms, permission},
     wallet::Ended,
 };
@@ -67,8 +66,8 @@ impl Market {
         self.cancel(now_s, wallet, id)
     }
 
-    /// `cancel`, by the wallet itself. Open: full refund after the minimum lifetime. Confirmed, Running: bills at least the
-    /// minimum.
+    /// `cancel`, by the wallet itself. Open: full refund after the minimum lifetime. Confirmed: burns half of the no-show
+    /// penalty. Running: bills what ran, at least the minimum, through the challenge window.
     ///
     /// # Errors
     /// When it is not the caller's, too young, past its deadline, or has come further.
@@ -83,11 +82,14 @@ impl Market {
             self.remove(id, if now_s < agreement.expiry_s { Status::Cancelled } else { Status::Expired });
             return Ok(());
         }
-        let confirmed = agreement.status == Status::Confirmed;
-        let agreement = self.timely(now_s, id, if confirmed { Status::Confirmed } else { Status::Running })?;
-        let elapsed_s = if confirmed { 0 } else { now_s - agreement.start_or_billable_s };
-        let gross = self.cost(id, self.billable_s(elapsed_s, agreement.max_duration_s));
-        self.close(id, Outcome { status: Status::Cancelled, gross, penalty: 0, slash: 0 });
+        if agreement.status == Status::Confirmed {
+            return self.call_off(now_s, id, true);
+        }
+        let agreement = self.timely(now_s, id, Status::Running)?;
+        let billable_s = self.billable_s(now_s - agreement.start_or_billable_s, agreement.max_duration_s);
+        // The consumer's own word that it ran stands for receipts.
+        self.deliver(now_s, id, billable_s, true);
+        self.update(id, |agreement| agreement.cancelled = true);
         Ok(())
     }
 
@@ -172,6 +174,7 @@ impl Market {
             paid: 0,
             has_receipts: false,
             preempted: false,
+            cancelled: false,
             deposit_counted: false,
         };
         self.agreements.insert(id, agreement);

@@ -142,7 +142,4 @@ pub enum Error {
     /// `SafeCastOverflowedUintDowncast`: the dearest price of a class does not fit 128 bits.
     #[error("the price of tick 255 is above 2^128")]
     PriceTooLarge,
-    /// `FailedDeployment`: the same arguments gave a wallet before.
-    #[error("wallet {wallet} exists")]
-    WalletExists { wallet: Address },
 }

@@ -107,6 +107,7 @@ impl Market {
             Status::Confirmed => (Status::Expired, deadline_s),
             Status::Running => (Status::Failed, deadline_s),
             Status::Submitted if agreement.preempted => (Status::Preempted, deadline_s),
+            Status::Submitted if agreement.cancelled => (Status::Cancelled, deadline_s),
             Status::Submitted => (Status::Settled, deadline_s),
             Status::Disputed => (Status::Resolved, deadline_s),
             ended => (ended, None),
@@ -155,6 +156,26 @@ impl Market {
     }
 
     // --- the end of a rental ---
+
+    /// Ends a confirmed rental at the cost of the side that calls it off: half of what silence costs, and burned like it.
+    pub(super) fn call_off(&mut self, now_s: u64, id: AgreementId, by_consumer: bool) -> Result<(), Error> {
+        let agreement = self.timely(now_s, id, Status::Confirmed)?;
+        let cost = self.no_show(id, agreement.offer).div_ceil(2);
+        let (penalty, slash) = if by_consumer { (cost, 0) } else { (0, cost) };
+        self.close(id, Outcome { status: Status::Cancelled, gross: 0, penalty, slash });
+        Ok(())
+    }
+
+    /// Ends the work: from now on the result and the bill may be challenged.
+    pub(super) fn deliver(&mut self, now_s: u64, id: AgreementId, billable_s: u64, has_receipts: bool) {
+        let deadline_s = now_s + self.clocks.challenge_window_s;
+        self.update(id, |agreement| {
+            agreement.status = Status::Submitted;
+            agreement.start_or_billable_s = billable_s;
+            agreement.deadline_s = deadline_s;
+            agreement.has_receipts = has_receipts;
+        });
+    }
 
     /// Splits escrow and bond and frees the slot: pay + fee + penalty + refund = escrow.
     pub(super) fn close(&mut self, id: AgreementId, outcome: Outcome) {

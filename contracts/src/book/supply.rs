@@ -5,7 +5,6 @@ use alloy::primitives::Address;
 use super::{
     error::Error,
     market::{MAX_ENDPOINT_LENGTH, Market},
-    settle::Outcome,
     types::{Agreement, Offer, OfferId, Status},
 };
 use crate::{
@@ -273,10 +272,8 @@ impl Market {
     /// # Errors
     /// When the caller may not, or it is too late.
     pub fn decline(&mut self, now_s: u64, caller: Address, id: AgreementId) -> Result<(), Error> {
-        let (agreement, _) = self.supplied(now_s, caller, id, Status::Confirmed)?;
-        let slash = self.no_show(id, agreement.offer).div_ceil(2);
-        self.close(id, Outcome { status: Status::Cancelled, gross: 0, penalty: 0, slash });
-        Ok(())
+        self.supplied(now_s, caller, id, Status::Confirmed)?;
+        self.call_off(now_s, id, false)
     }
 
     /// `submit`: at least the minimum is billed, at most the maximum duration.
@@ -290,7 +287,7 @@ impl Market {
         if item.claimed_s > elapsed_s {
             return Err(Error::ClaimTooLong { id, claimed_s: item.claimed_s, elapsed_s });
         }
-        self.deliver(now_s, id, self.billable_s(item.claimed_s, agreement.max_duration_s), item.has_receipts, false);
+        self.deliver(now_s, id, self.billable_s(item.claimed_s, agreement.max_duration_s), item.has_receipts);
         Ok(())
     }
 
@@ -320,7 +317,8 @@ impl Market {
         }
         let elapsed_s = (now_s - agreement.start_or_billable_s).min(u64::from(agreement.max_duration_s));
         let billable_s = elapsed_s - elapsed_s % self.clocks.checkpoint_s;
-        self.deliver(now_s, id, billable_s, has_receipts, true);
+        self.deliver(now_s, id, billable_s, has_receipts);
+        self.update(id, |agreement| agreement.preempted = true);
         Ok(())
     }
 
@@ -438,17 +436,6 @@ impl Market {
             agreement.deadline_s = deadline_s;
         });
         Ok(true)
-    }
-
-    fn deliver(&mut self, now_s: u64, id: AgreementId, billable_s: u64, has_receipts: bool, preempted: bool) {
-        let deadline_s = now_s + self.clocks.challenge_window_s;
-        self.update(id, |agreement| {
-            agreement.status = Status::Submitted;
-            agreement.start_or_billable_s = billable_s;
-            agreement.deadline_s = deadline_s;
-            agreement.has_receipts = has_receipts;
-            agreement.preempted = preempted;
-        });
     }
 
     /// Undoes what `act` did to `ids`, the only thing it changes, when it fails midway.

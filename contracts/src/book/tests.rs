@@ -214,15 +214,25 @@ fn no_result_costs_the_bond_and_nothing_of_the_escrow() {
 }
 
 #[test]
-fn cancelling_bills_what_ran_and_at_least_the_minimum() {
+fn calling_off_before_the_start_burns_half_of_what_silence_costs() {
     let mut market = market();
     let id = matched(&mut market);
     market.cancel_bid(T0, WALLET, OWNER, id).unwrap();
-    assert_eq!(market.agreement(id).unwrap().paid, 5 * UNIT);
-    let mut market = self::market();
-    let id = running(&mut market);
-    market.cancel_bid(T0 + 30, WALLET, OWNER, id).unwrap();
-    assert_eq!(market.agreement(id).unwrap().paid, 30 * UNIT);
+    assert_eq!(market.agreement(id).unwrap().paid, 5 * UNIT / 2);
+    assert_eq!(market.credit_of(BURNED), 5 * UNIT / 2 * 9 / 10);
+    assert_eq!((market.credit_of(PROVIDER), market.offer(1).unwrap().slots), (0, 1));
+}
+
+#[test]
+fn cancelling_bills_what_ran_through_the_challenge_window() {
+    for (ran_s, paid) in [(0, 5), (30, 30)] {
+        let mut market = market();
+        let id = running(&mut market);
+        market.cancel_bid(T0 + ran_s, WALLET, OWNER, id).unwrap();
+        assert_eq!(market.agreement(id).unwrap().status, Status::Submitted);
+        assert_eq!(market.advance(T0 + ran_s + 10, id), Ok(Status::Cancelled));
+        assert_eq!(market.agreement(id).unwrap().paid, paid * UNIT);
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub enum Status {
     Expired,
     /// Ended: no result came.
     Failed,
-    /// Ended: by the consumer, or declined.
+    /// Ended: by the consumer, or declined; paid for what ran.
     Cancelled,
 }
 
@@ -92,6 +92,8 @@ pub struct Agreement {
     pub has_receipts: bool,
     /// Whether it gave way.
     pub preempted: bool,
+    /// Whether the consumer cancelled it while it ran.
+    pub cancelled: bool,
     /// Whether a dispute's deposit counts against the key's limits.
     pub deposit_counted: bool,
 }

@@ -236,8 +236,12 @@ fn compare_rare(chain: &mut Chain, model: &Market, world: &World, now_s: u64) ->
 
 fn agreement_of(model: &Market, id: AgreementId, agreement: Option<&Agreement>) -> ChainAgreement {
     let agent = agreement.map(|agreement| agreement.agent).unwrap_or_default();
-    let flags =
-        |a: &Agreement| u8::from(a.has_receipts) | u8::from(a.preempted) << 1 | u8::from(a.deposit_counted) << 2;
+    let flags = |a: &Agreement| {
+        u8::from(a.has_receipts)
+            | u8::from(a.preempted) << 1
+            | u8::from(a.deposit_counted) << 2
+            | u8::from(a.cancelled) << 3
+    };
     ChainAgreement {
         id: id.to_u96(),
         wallet: model.key_account(agent).wallet,

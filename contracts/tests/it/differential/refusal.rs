@@ -20,7 +20,6 @@ mod openzeppelin {
         error InvalidAccountNonce(address account, uint256 currentNonce);
         error ERC20InvalidReceiver(address receiver);
         error SafeCastOverflowedUintDowncast(uint8 bits, uint256 value);
-        error FailedDeployment();
     }
 }
 use openzeppelin as Z;
@@ -147,7 +146,6 @@ pub(super) fn revert_data(error: &Error) -> Bytes {
         }),
         E::ERC20InvalidReceiver { receiver } => data!(Z::ERC20InvalidReceiver { receiver: receiver }),
         E::PriceTooLarge => Z::SafeCastOverflowedUintDowncast::SELECTOR.to_vec(),
-        E::WalletExists { .. } => data!(Z::FailedDeployment {}),
     };
     data.into()
 }
