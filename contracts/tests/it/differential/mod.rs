@@ -72,11 +72,12 @@ fn run(seed: u64, genesis: &Genesis, counts: &mut Counts) {
     let mut seen = compare::Seen::default();
     let mut now_s = START_S;
     let steps = random.within(60, 100) as usize;
+    let crowded = random.percent(15);
     for step in 0..steps {
-        let mut generator = Generator { random: &mut random, world, model: &model, now_s };
+        let mut generator = Generator { random: &mut random, world, model: &model, now_s, step, crowded };
         now_s = generator.next_time();
         generator.now_s = now_s;
-        let op = generator.next_op(step);
+        let op = generator.next_op();
         chain.warp(now_s);
         let (from, to, data) = op.on_chain(world);
         let before = matches!(op, Op::Match { expected: None, .. }).then(|| model.clone());
