@@ -2,6 +2,7 @@
 //!
 //! - [`bindings`]: ABI of the market, the wallets, the forwarder and the token, from `interfaces/*.sol`.
 //! - [`ids`]: the bits of an agreement id and of a book.
+//! - [`book`]: the rules of books, rentals and wallets, as a model without a chain.
 //! - [`price`]: ticks, prices and escrow, equal to `libraries/Price.sol` to the last unit.
 //! - [`units`]: amounts of AIT as people write them.
 //! - [`classes`]: hardware classes and their reference prices and speeds.
@@ -15,6 +16,7 @@
 
 pub mod artifacts;
 pub mod bindings;
+pub mod book;
 pub mod classes;
 pub mod deploy;
 pub mod errors;
