@@ -24,9 +24,11 @@ const ENTRIES = [
 ];
 // What a mutant is no worse for: its gas and its size. The first group is the quickest and kills most.
 const NEVER = "test/gas/**";
-const SLOW = "test/{invariant,attack}/**";
+const SLOW = ["invariant", "attack"].filter((name) => fs.existsSync(path.join(ROOT, "test", name))).map((name) => `test/${name}/**`).join(",");
 const TEST_TIMEOUT_MS = 180_000;
 const COMPILES_PER_WORKER = 25;
+/** Process groups to end when this one is told to. */
+const running = new Set();
 
 /** The sources that `entry` imports, itself included; `changed` overrides what is on the disk. */
 function closure(entry, changed = {}) {
@@ -81,28 +83,40 @@ class Lane {
       if (fs.existsSync(path.join(ROOT, name))) fs.cpSync(path.join(ROOT, name), path.join(this.folder, name), { recursive: true, preserveTimestamps: true });
     }
     fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(this.folder, "node_modules"));
-    const built = await this.forge(["build"], 900_000);
-    if (built.code !== 0) throw new Error(`the project does not build; mend that first:\n${built.output.slice(-2000)}`);
+    // A filtered test run compiles tests alone; the artifacts of the rest must be there, their bytecode is replaced below.
+    if (!ENTRIES.every((entry) => fs.existsSync(path.join(this.folder, "out", entry.artifact)))) {
+      const built = await this.forge(["build"], 900_000);
+      if (built.code !== 0) throw new Error(`the project does not build; mend that first:\n${built.output.slice(-2000)}`);
+    }
     for (const entry of ENTRIES) {
       const { error, code } = await this.compile(entry, {});
       if (error) throw new Error(`${entry.source} does not compile without the optimizer:\n${error}`);
       this.base[entry.name] = code;
     }
     this.install(this.base);
-    const run = await this.forge(["test", "--no-match-path", NEVER, ...this.leftOut([])], 900_000);
-    this.skipped = failures(run.output).filter((name) => name !== "unknown");
-    if (run.code !== 0 && this.skipped.length === 0) throw new Error(`the tests cannot run:\n${run.output.slice(-2000)}`);
-    if (this.skipped.length > 0) log(`left out, since they fail on the unharmed contracts when built without optimizer: ${this.skipped.join(", ")}`);
+    this.skipped = [];
+    this.log = log;
+    await this.learn(["--no-match-path", `{${[NEVER, SLOW].filter(Boolean).join(",")}}`]);
+  }
+
+  /** Notes which tests fail on the unharmed contracts, so that they are not asked. */
+  async learn(paths) {
+    const run = await this.forge(["test", ...paths], 900_000);
+    const failed = failures(run.output);
+    if (run.code !== 0 && failed.length === 0) throw new Error(`the tests cannot run:\n${run.output.slice(-2000)}`);
+    if (failed.length > 0) this.log(`left out, since they fail on the unharmed contracts when built without optimizer: ${failed.join(", ")}`);
+    this.skipped.push(...failed);
   }
 
   prepareLike(other) {
     fs.cpSync(other.folder, this.folder, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
     this.base = other.base;
-    this.skipped = other.skipped;
+    this.skipped = [...other.skipped];
+    this.log = () => {};
   }
 
-  leftOut(names = this.skipped) {
-    const tests = names.map((name) => name.split(":").pop()).filter((name) => name !== "setUp");
+  leftOut() {
+    const tests = this.skipped.map((name) => name.split(":").pop()).filter((name) => name !== "setUp");
     return tests.length === 0 ? [] : ["--no-match-test", `^(${tests.join("|")})\\(`];
   }
 
@@ -142,8 +156,9 @@ class Lane {
       const child = spawn("nice", ["node_modules/.bin/forge", ...args], {
         cwd: this.folder,
         detached: true,
-        env: { ...process.env, NO_COLOR: "1", FOUNDRY_CODE_SIZE_LIMIT: "1000000", FOUNDRY_DISABLE_NIGHTLY_WARNING: "1", FORGE_SNAPSHOT_CHECK: "false" },
+        env: { ...process.env, NO_COLOR: "1", FOUNDRY_CODE_SIZE_LIMIT: "1000000", FOUNDRY_DISABLE_NIGHTLY_WARNING: "1", FORGE_SNAPSHOT_CHECK: "false", FOUNDRY_FUZZ_RUNS: "32", FOUNDRY_FUZZ_SEED: "1" },
       });
+      running.add(child.pid);
       let output = "";
       let late = false;
       const timer = setTimeout(() => {
@@ -153,6 +168,7 @@ class Lane {
       for (const stream of [child.stdout, child.stderr]) stream.on("data", (bytes) => (output += bytes));
       child.on("close", (code) => {
         clearTimeout(timer);
+        running.delete(child.pid);
         resolve({ code: code ?? 1, output, late });
       });
     });
@@ -173,10 +189,16 @@ class Lane {
     if (!differs) return { outcome: "same", by: "same bytecode" };
     this.install({ ...this.base, ...codes });
     const market = Object.keys(changed).every((name) => name.startsWith("contracts/Market"));
-    const wallet = Object.keys(changed).every((name) => /Wallet/.test(name));
+    const wallet = Object.keys(changed).every((name) => /Wallet|Ledgers|SpendWindow/.test(name));
     const groups = market ? ["test/{market,lifecycle}/**"] : wallet ? ["test/{wallet,factory}/**"] : [];
-    for (const group of [...groups, null, SLOW]) {
-      const paths = group === null ? ["--no-match-path", "{test/gas/**,test/invariant/**,test/attack/**}"] : ["--match-path", group];
+    for (const group of [...groups, null, ...(SLOW ? [`{${SLOW}}`] : [])]) {
+      const paths = group === null ? ["--no-match-path", `{${[NEVER, SLOW].filter(Boolean).join(",")}}`] : ["--match-path", group];
+      if (group !== null && group.includes(SLOW) && SLOW && !this.knowsSlow) {
+        this.install(this.base);
+        await this.learn(paths);
+        this.knowsSlow = true;
+        this.install(codes);
+      }
       const run = await this.forge(["test", "--fail-fast", ...paths, ...this.leftOut()], TEST_TIMEOUT_MS);
       if (run.late) return { outcome: "killed", by: "time-out" };
       const failed = failures(run.output);
@@ -225,6 +247,13 @@ function failures(output) {
 async function judgeAll(mutants, jobs, log, report) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "openclaw-mutate-"));
   const lanes = [];
+  const stop = () => {
+    for (const pid of running) process.kill(-pid, "SIGKILL");
+    fs.rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    process.exit(130);
+  };
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
   try {
     for (let lane = 0; lane < Math.min(jobs, mutants.length); ++lane) {
       const folder = path.join(scratch, String(lane));
