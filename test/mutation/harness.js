@@ -9,7 +9,7 @@
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
-const { spawn } = require("node:child_process");
+const { spawn, spawnSync } = require("node:child_process");
 const { Worker, isMainThread, parentPort, workerData } = require("node:worker_threads");
 
 const ROOT = path.resolve(__dirname, "../..");
@@ -82,7 +82,7 @@ class Lane {
     for (const name of ["out", "cache"]) {
       if (fs.existsSync(path.join(ROOT, name))) fs.cpSync(path.join(ROOT, name), path.join(this.folder, name), { recursive: true, preserveTimestamps: true });
     }
-    fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(this.folder, "node_modules"));
+    linkModules(this.folder);
     // A filtered test run compiles tests alone; the artifacts of the rest must be there, their bytecode is replaced below.
     if (!ENTRIES.every((entry) => fs.existsSync(path.join(this.folder, "out", entry.artifact)))) {
       const built = await this.forge(["build"], 900_000);
@@ -109,7 +109,8 @@ class Lane {
   }
 
   prepareLike(other) {
-    fs.cpSync(other.folder, this.folder, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    linkModules(this.folder);
+    fs.cpSync(other.folder, this.folder, { recursive: true, preserveTimestamps: true, filter: (name) => path.basename(name) !== "node_modules" });
     this.base = other.base;
     this.skipped = [...other.skipped];
     this.log = () => {};
@@ -216,7 +217,7 @@ class Lane {
     for (const name of ["contracts", "test/libraries", "script", "foundry.toml"]) {
       fs.cpSync(path.join(ROOT, name), path.join(folder, name), { recursive: true });
     }
-    if (!fs.existsSync(path.join(folder, "node_modules"))) fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"));
+    if (!fs.existsSync(path.join(folder, "node_modules"))) linkModules(folder);
     for (const [name, content] of Object.entries(changed)) fs.writeFileSync(path.join(folder, name), content);
     const run = await Lane.prototype.forge.call({ folder }, ["test", "--fail-fast", "--match-path", "test/libraries/**"], TEST_TIMEOUT_MS);
     const failed = failures(run.output);
@@ -227,6 +228,14 @@ class Lane {
   async close() {
     await this.worker?.terminate();
   }
+}
+
+/** Hard links, not a symbolic one: forge would resolve that, find every source at another path and compile all anew. */
+function linkModules(folder) {
+  const target = path.join(folder, "node_modules");
+  if (spawnSync("cp", ["-al", path.join(ROOT, "node_modules"), target], { stdio: "ignore" }).status === 0) return;
+  fs.rmSync(target, { recursive: true, force: true });
+  fs.cpSync(path.join(ROOT, "node_modules"), target, { recursive: true, verbatimSymlinks: true });
 }
 
 /** Failed tests in forge's output, as `Contract:test`. */
