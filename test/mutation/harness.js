@@ -24,7 +24,7 @@ const ENTRIES = [
 ];
 // What a mutant is no worse for: its gas and its size. The first group is the quickest and kills most.
 const NEVER = "test/gas/**";
-const SLOW = ["invariant", "attack"].filter((name) => fs.existsSync(path.join(ROOT, "test", name))).map((name) => `test/${name}/**`).join(",");
+const SLOW = "test/invariant/**,test/attack/**";
 const TEST_TIMEOUT_MS = 180_000;
 const COMPILES_PER_WORKER = 25;
 /** Process groups to end when this one is told to. */
@@ -96,7 +96,7 @@ class Lane {
     this.install(this.base);
     this.skipped = [];
     this.log = log;
-    await this.learn(["--no-match-path", `{${[NEVER, SLOW].filter(Boolean).join(",")}}`]);
+    await this.learn(["--no-match-path", `{${NEVER},${SLOW}}`]);
   }
 
   /** Notes which tests fail on the unharmed contracts, so that they are not asked. */
@@ -192,13 +192,19 @@ class Lane {
     const market = Object.keys(changed).every((name) => name.startsWith("contracts/Market"));
     const wallet = Object.keys(changed).every((name) => /Wallet|Ledgers|SpendWindow/.test(name));
     const groups = market ? ["test/{market,lifecycle}/**"] : wallet ? ["test/{wallet,factory}/**"] : [];
-    for (const group of [...groups, null, ...(SLOW ? [`{${SLOW}}`] : [])]) {
-      const paths = group === null ? ["--no-match-path", `{${[NEVER, SLOW].filter(Boolean).join(",")}}`] : ["--match-path", group];
-      if (group !== null && group.includes(SLOW) && SLOW && !this.knowsSlow) {
-        this.install(this.base);
-        await this.learn(paths);
-        this.knowsSlow = true;
-        this.install(codes);
+    for (const group of [...groups, null, `{${SLOW}}`]) {
+      const paths = group === null ? ["--no-match-path", `{${NEVER},${SLOW}}`] : ["--match-path", group];
+      if (group === `{${SLOW}}`) {
+        if (Object.keys(changed).some((name) => name.startsWith("contracts/libraries/"))) {
+          const alone = await this.judgeAlone(changed);
+          if (alone.outcome === "killed") return alone;
+        }
+        if (!this.knowsSlow) {
+          this.install(this.base);
+          await this.learn(paths);
+          this.knowsSlow = true;
+          this.install(codes);
+        }
       }
       const run = await this.forge(["test", "--fail-fast", ...paths, ...this.leftOut()], TEST_TIMEOUT_MS);
       if (run.late) return { outcome: "killed", by: "time-out" };
@@ -206,7 +212,6 @@ class Lane {
       if (failed.length > 0) return { outcome: "killed", by: failed[0] };
       if (run.code !== 0 && !/No tests (found|to run|match)/i.test(run.output)) return { outcome: "broken", by: run.output.slice(-500) };
     }
-    if (Object.keys(changed).some((name) => name.startsWith("contracts/libraries/"))) return this.judgeAlone(changed);
     return { outcome: "SURVIVED", by: "" };
   }
 
