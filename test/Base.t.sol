@@ -243,6 +243,7 @@ abstract contract Base is Test {
     function delegate(address parent, string memory name) internal returns (address key, uint256 secret) {
         (key, secret) = makeAddrAndKey(name);
         KeyPolicy memory p = policy();
+        p.expiry = wallet.keyState(parent).policy.expiry;
         vm.prank(parent);
         wallet.authorizeAgent(key, p);
     }

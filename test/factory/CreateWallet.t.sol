@@ -47,10 +47,25 @@ contract CreateWalletTest is Base {
         WalletLimits memory l = limits();
         l.daily++;
         assertNotEq(factory.walletAddress(owner, SALT, l, agent, policy()), first);
+        l = limits();
+        l.perBid++;
+        assertNotEq(factory.walletAddress(owner, SALT, l, agent, policy()), first);
+        l = limits();
+        l.lifetime++;
+        assertNotEq(factory.walletAddress(owner, SALT, l, agent, policy()), first);
         assertNotEq(factory.walletAddress(owner, SALT, limits(), stranger, policy()), first);
-        KeyPolicy memory p = policy();
-        p.maxTicks++;
-        assertNotEq(factory.walletAddress(owner, SALT, limits(), agent, p), first);
+        for (uint256 field; field < 8; ++field) {
+            KeyPolicy memory p = policy();
+            if (field == 0) p.expiry++;
+            if (field == 1) p.permissions--;
+            if (field == 2) p.classMask++;
+            if (field == 3) p.providerList = true;
+            if (field == 4) p.daily++;
+            if (field == 5) p.perBid++;
+            if (field == 6) p.lifetime++;
+            if (field == 7) p.maxTicks++;
+            assertNotEq(factory.walletAddress(owner, SALT, limits(), agent, p), first);
+        }
     }
 
     function test_RevertWhen_OwnerIsZero() external {
@@ -80,6 +95,10 @@ contract IsWalletTest is Base {
         // The same code at another address: a copy that anybody could deploy.
         vm.etch(stranger, address(wallet).code);
         assertFalse(factory.isWallet(stranger));
+        assertFalse(factory.isWallet(address(0)));
+        // Nor is another factory's clone.
+        vm.etch(address(wallet), abi.encodePacked(address(wallet).code, uint8(0)));
+        assertFalse(factory.isWallet(address(wallet)));
     }
 }
 

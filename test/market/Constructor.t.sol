@@ -26,9 +26,33 @@ contract ConstructorTest is Base {
         deployMarket(address(token), address(0), timing);
     }
 
+    /// @dev Every clock at either end of its range is taken as it is.
+    function test_TimingAtItsBounds() external {
+        Timing[2] memory extremes =
+            [Timing(1, 0, 1, 1, 1, 1, 1, 0), Timing(7 days, 7 days, 7 days, 7 days, 7 days, 600, 86_400, 7 days)];
+        for (uint256 i; i < 2; ++i) {
+            IMarket m = deployMarket(address(token), address(factory), extremes[i]);
+            assertEq(abi.encode(m.timing()), abi.encode(extremes[i]));
+        }
+    }
+
+    /// @dev The settings are checked as `setConfig` checks them.
+    function test_RevertWhen_ASettingIsInvalid() external {
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.FeeTooHigh.selector, 1001, 1000));
+        deployCode(
+            "AIPowerRental.sol:AIPowerRental",
+            abi.encode(token, factory, admin, treasury, arbiter, pauser, 1001, timing)
+        );
+        vm.expectRevert(IAIPowerRental.ZeroAddress.selector);
+        deployCode(
+            "AIPowerRental.sol:AIPowerRental",
+            abi.encode(token, factory, admin, address(0), arbiter, pauser, FEE_BPS, timing)
+        );
+    }
+
     /// @dev Every clock out of its range, once each.
     function test_RevertWhen_TimingIsOutOfRange() external {
-        uint40[2][13] memory faults = [
+        uint40[2][14] memory faults = [
             [uint40(0), 0],
             [uint40(0), 7 days + 1],
             [uint40(1), 7 days + 1],
@@ -41,6 +65,7 @@ contract ConstructorTest is Base {
             [uint40(5), 0],
             [uint40(5), 601],
             [uint40(6), 0],
+            [uint40(6), 86_401],
             [uint40(7), 7 days + 1]
         ];
         for (uint256 i; i < faults.length; ++i) {

@@ -156,4 +156,96 @@ contract AuthorizeAgentTest is Base {
         authorize(owner, child, p);
         assertEq(wallet.keyState(child).policy.lifetime, type(uint96).max / 1e12 * 1e12);
     }
+
+    /// @dev Each limit as great as the parent's is contained, a class less and a list more too.
+    function test_AKeyMayGiveAllItHas() external {
+        KeyPolicy memory p = policy();
+        vm.expectEmit();
+        emit IAgentWallet.AgentAuthorized(
+            child, agent, p.expiry, p.perBid, p.daily, p.lifetime, p.maxTicks, p.classMask, 15, false
+        );
+        authorize(agent, child, p);
+        p.providerList = true;
+        p.classMask = 0;
+        p.permissions = 1;
+        vm.expectEmit();
+        emit IAgentWallet.AgentAuthorized(child, agent, p.expiry, p.perBid, p.daily, p.lifetime, 0, 0, 1, true);
+        authorize(agent, child, p);
+        KeyState memory state = wallet.keyState(child);
+        assertTrue(state.policy.providerList);
+        assertEq(state.policy.permissions, 1);
+        assertEq(state.policy.classMask, 0);
+        assertEq(state.depth, 1);
+    }
+
+    /// @dev The first and the last class are checked and kept like any other.
+    function test_TheFirstAndTheLastClass() external {
+        KeyPolicy memory p = policy();
+        p.classMask = 1 << 31 | 1 << 1;
+        p.maxTicks = uint256(9) << (8 * 31) | uint256(1) << 8;
+        authorize(owner, agent, p);
+        assertEq(abi.encode(wallet.keyState(agent).policy), abi.encode(p));
+        authorize(agent, child, p);
+        for (uint256 i; i < 2; ++i) {
+            p.maxTicks += i == 0 ? uint256(1) << (8 * 31) : 1 << 8;
+            vm.expectRevert(abi.encodeWithSelector(IAgentWallet.DelegationExceedsParent.selector, agent));
+            authorize(agent, child, p);
+            p.maxTicks -= i == 0 ? uint256(1) << (8 * 31) : 1 << 8;
+        }
+        // Bytes outside the mask are no part of the policy.
+        p.classMask = 1 << 31;
+        p.maxTicks |= type(uint256).max >> 8;
+        authorize(agent, child, p);
+        assertEq(wallet.keyState(child).policy.maxTicks, uint256(9) << (8 * 31));
+        // A cap of zero says nothing that a cleared bit does not.
+        p.classMask = 1 << 31 | 1 << 1;
+        p.maxTicks = uint256(9) << (8 * 31);
+        vm.expectRevert(IAgentWallet.InvalidPolicy.selector);
+        authorize(owner, child = makeAddr("another"), p);
+    }
+
+    /// @dev One permission at a time.
+    function test_EveryPermissionIsContainedForItself() external {
+        for (uint8 bit = 1; bit < 8; bit *= 2) {
+            KeyPolicy memory own = policy();
+            own.permissions = 15 & ~bit;
+            authorize(owner, agent, own);
+            KeyPolicy memory p = policy();
+            p.permissions = bit;
+            vm.expectRevert(abi.encodeWithSelector(IAgentWallet.DelegationExceedsParent.selector, agent));
+            authorize(agent, child, p);
+            p.permissions = 15 & ~bit;
+            authorize(agent, child, p);
+        }
+    }
+
+    function test_AKeyLivesToTheSecondBeforeItsExpiry() external {
+        KeyPolicy memory p = policy();
+        p.expiry = uint40(block.timestamp + 1);
+        authorize(owner, child, p);
+        assertTrue(wallet.isActive(child));
+        skip(1);
+        assertFalse(wallet.isActive(child));
+        // The state speaks of revocation alone.
+        assertTrue(wallet.keyState(child).active);
+    }
+
+    function test_RevertGiven_DelegatorExpired() external {
+        KeyPolicy memory p = policy();
+        vm.warp(NOW + 30 days);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.AgentExpired.selector, agent, NOW + 30 days));
+        authorize(agent, child, p);
+    }
+
+    /// @dev The owner reaches into no lineage, and a parent may renew its own child, dead or not.
+    function test_AParentRevivesItsChild() external {
+        authorize(agent, child, policy());
+        vm.prank(owner);
+        wallet.revokeAgent(child);
+        assertFalse(wallet.isActive(child));
+        authorize(agent, child, policy());
+        assertTrue(wallet.isActive(child));
+        assertEq(wallet.keyState(child).parent, agent);
+        assertEq(wallet.keyState(child).depth, 1);
+    }
 }

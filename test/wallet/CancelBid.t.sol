@@ -79,4 +79,29 @@ contract CancelBidTest is Base {
         vm.prank(child);
         wallet.cancelBid(id);
     }
+
+    function test_EachKeyNeedsThePermissionItself() external {
+        KeyPolicy memory p = policy();
+        p.permissions = 2;
+        p.expiry = NOW + 30 days;
+        vm.prank(agent);
+        wallet.authorizeAgent(child, p);
+        vm.prank(child);
+        wallet.cancelBid(id);
+        assertStatus(id, Status.Cancelled);
+    }
+
+    function test_WorksUntilTheLastSecondOfTheKey() external {
+        KeyPolicy memory p = policy();
+        p.expiry = uint40(block.timestamp + 100);
+        vm.prank(agent);
+        wallet.authorizeAgent(child, p);
+        skip(100);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.AgentExpired.selector, child, p.expiry));
+        vm.prank(child);
+        wallet.cancelBid(id);
+        vm.warp(block.timestamp - 1);
+        vm.prank(child);
+        wallet.cancelBid(id);
+    }
 }

@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {Base} from "../Base.t.sol";
 import {IAgentWallet} from "../../contracts/interfaces/IAgentWallet.sol";
-import {KeyPolicy, WalletLimits} from "../../contracts/interfaces/Types.sol";
+import {BidTerms, KeyPolicy, WalletLimits} from "../../contracts/interfaces/Types.sol";
 
 contract WalletDisputeTest is Base {
     uint96 private id;
@@ -88,6 +88,45 @@ contract WalletDisputeTest is Base {
         vm.prank(owner);
         wallet.withdraw(owner, all);
         vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, wallet, 0, deposit));
+        vm.prank(agent);
+        wallet.dispute(id, 0);
+    }
+
+    /// @dev Whose key it was pays, whoever of its ancestors disputes.
+    function test_AnAncestorDisputesAtTheKeysCost() external {
+        (address child, uint256 secret) = delegate(agent, "child");
+        BidTerms memory t = terms();
+        vm.prank(child);
+        id = wallet.placeBid(t);
+        vm.prank(provider);
+        market.matchBest(offerId, BOOK(), 0, id);
+        bytes memory signature = countersign(secret, id);
+        vm.prank(provider);
+        market.start(id, SPEC, IMAGE, signature);
+        skip(100);
+        submitAs(provider, id, 100);
+        KeyPolicy memory p = policy();
+        p.permissions = 4;
+        vm.prank(owner);
+        wallet.authorizeAgent(agent, p);
+        vm.expectEmit();
+        emit IAgentWallet.MicroTransactionExecuted(id, child, deposit, 0, 0, 0, 2 * held + deposit);
+        vm.prank(agent);
+        wallet.dispute(id, 0);
+        assertEq(wallet.keyState(child).reserved, held + deposit);
+        assertEq(wallet.keyState(agent).reserved, 2 * held + deposit);
+    }
+
+    function test_RevertWhen_BidIsUnknown() external {
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.BidUnknown.selector, 5));
+        vm.prank(owner);
+        wallet.dispute(5, 0);
+    }
+
+    function test_RevertGiven_KeyIsDead() external {
+        vm.prank(owner);
+        wallet.revokeAgent(agent);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.AgentUnknown.selector, agent));
         vm.prank(agent);
         wallet.dispute(id, 0);
     }

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Base} from "../Base.t.sol";
-import {Bid} from "../../contracts/interfaces/Types.sol";
+import {Bid, KeyPolicy} from "../../contracts/interfaces/Types.sol";
 
 contract IsValidSignatureTest is Base {
     bytes4 private constant MAGIC = 0x1626ba7e;
@@ -82,5 +82,47 @@ contract IsValidSignatureTest is Base {
     function test_RefusesAnExpiredKey() external {
         skip(30 days);
         assertEq(ask(digest, signature), INVALID);
+    }
+
+    /// @dev A key without the right to bid is not asked for anything else.
+    function test_RefusesAKeyThatMayNotBid() external {
+        KeyPolicy memory p = policy();
+        p.permissions = 14;
+        vm.prank(owner);
+        wallet.authorizeAgent(agent, p);
+        assertEq(ask(digest, signature), INVALID);
+    }
+
+    /// @dev A key whose ancestor died may sign nothing.
+    function test_RefusesAKeyOfADeadAncestor() external {
+        (address child, uint256 secret) = delegate(agent, "child");
+        b = bidOf(terms(), address(wallet), child);
+        digest = market.bidDigest(b);
+        signature = signBid(secret, b);
+        assertEq(ask(digest, signature), MAGIC);
+        vm.prank(owner);
+        wallet.revokeAgent(agent);
+        assertEq(ask(digest, signature), INVALID);
+    }
+
+    function test_AcceptsUntilTheLastSecondOfTheKey() external {
+        skip(30 days - 1);
+        assertEq(ask(digest, signature), MAGIC);
+    }
+
+    /// @dev One byte more behind the inner signature is no longer its 85.
+    function test_RefusesALongerInnerSignature() external {
+        bytes memory inner = abi.encodePacked(sign(agentKey, nestedDigest(b, address(wallet))), uint8(0));
+        assertEq(ask(digest, nest(b, agent, inner)), INVALID);
+    }
+
+    function test_DomainIsTheWallets() external view {
+        (bytes1 fields, string memory name, string memory version, uint256 chainId, address verifier,,) =
+            wallet.eip712Domain();
+        assertEq(fields, bytes1(0x0f));
+        assertEq(name, "AgentWallet");
+        assertEq(version, "1");
+        assertEq(chainId, block.chainid);
+        assertEq(verifier, address(wallet));
     }
 }

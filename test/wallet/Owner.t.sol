@@ -28,6 +28,8 @@ contract SetLimitsTest is Base {
         wallet.setLimits(WalletLimits(max + 1e12, 0, 0));
         vm.expectRevert(abi.encodeWithSelector(IAgentWallet.LimitTooLarge.selector, max + 1e12, max));
         wallet.setLimits(WalletLimits(0, max + 1e12, 0));
+        wallet.setLimits(WalletLimits(max, max, type(uint96).max));
+        assertEq(abi.encode(wallet.limits()), abi.encode(WalletLimits(max, max, type(uint96).max / 1e12 * 1e12)));
     }
 }
 

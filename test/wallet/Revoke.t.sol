@@ -106,4 +106,17 @@ contract RevokeAllTest is Base {
         vm.prank(agent);
         wallet.revokeAll();
     }
+
+    /// @dev The epoch counts, and a key authorised after it is live.
+    function test_EveryCallStartsAnEpoch() external {
+        vm.startPrank(owner);
+        wallet.revokeAll();
+        wallet.authorizeAgent(agent, policy());
+        assertTrue(wallet.keyState(agent).active);
+        assertTrue(wallet.isActive(agent));
+        vm.expectEmit();
+        emit IAgentWallet.AllAgentsDeactivated(2);
+        wallet.revokeAll();
+        assertFalse(wallet.isActive(agent));
+    }
 }
