@@ -30,14 +30,14 @@ const COMPILES_PER_WORKER = 25;
 /** Process groups to end when this one is told to. */
 const running = new Set();
 
-/** The sources that `entry` imports, itself included; `changed` overrides what is on the disk. */
-function closure(entry, changed = {}) {
+/** The sources under `root` that `entry` imports, itself included; `changed` overrides what is on the disk. */
+function closure(root, entry, changed = {}) {
   const sources = {};
   const todo = [entry];
   while (todo.length > 0) {
     const name = todo.pop();
     if (sources[name]) continue;
-    const file = name.startsWith("@") ? path.join(ROOT, "node_modules", name) : path.join(ROOT, name);
+    const file = name.startsWith("@") ? path.join(root, "node_modules", name) : path.join(root, name);
     const content = changed[name] ?? fs.readFileSync(file, "utf8");
     sources[name] = { content };
     for (const match of content.matchAll(/^\s*import\s+(?:[^"';]*from\s+)?["']([^"']+)["']/gm)) {
@@ -122,7 +122,7 @@ class Lane {
   }
 
   async compile(entry, changed) {
-    const sources = closure(entry.source, changed);
+    const sources = closure(this.folder, entry.source, changed);
     if (!this.worker || this.compiles++ % COMPILES_PER_WORKER === 0) {
       await this.worker?.terminate();
       this.worker = new Worker(__filename, { workerData: "solc" });
@@ -180,7 +180,7 @@ class Lane {
     const codes = {};
     let differs = false;
     for (const entry of ENTRIES) {
-      const reached = closure(entry.source);
+      const reached = closure(this.folder, entry.source);
       if (!Object.keys(changed).some((name) => reached[name])) continue;
       const { error, code } = await this.compile(entry, changed);
       if (error) return { outcome: "invalid", by: error.split("\n")[0] };
