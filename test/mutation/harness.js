@@ -9,7 +9,7 @@
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
-const { spawn } = require("node:child_process");
+const { spawn, spawnSync } = require("node:child_process");
 const { Worker, isMainThread, parentPort, workerData } = require("node:worker_threads");
 
 const ROOT = path.resolve(__dirname, "../..");
@@ -24,18 +24,20 @@ const ENTRIES = [
 ];
 // What a mutant is no worse for: its gas and its size. The first group is the quickest and kills most.
 const NEVER = "test/gas/**";
-const SLOW = "test/{invariant,attack}/**";
+const SLOW = "test/invariant/**,test/attack/**";
 const TEST_TIMEOUT_MS = 180_000;
 const COMPILES_PER_WORKER = 25;
+/** Process groups to end when this one is told to. */
+const running = new Set();
 
-/** The sources that `entry` imports, itself included; `changed` overrides what is on the disk. */
-function closure(entry, changed = {}) {
+/** The sources under `root` that `entry` imports, itself included; `changed` overrides what is on the disk. */
+function closure(root, entry, changed = {}) {
   const sources = {};
   const todo = [entry];
   while (todo.length > 0) {
     const name = todo.pop();
     if (sources[name]) continue;
-    const file = name.startsWith("@") ? path.join(ROOT, "node_modules", name) : path.join(ROOT, name);
+    const file = name.startsWith("@") ? path.join(root, "node_modules", name) : path.join(root, name);
     const content = changed[name] ?? fs.readFileSync(file, "utf8");
     sources[name] = { content };
     for (const match of content.matchAll(/^\s*import\s+(?:[^"';]*from\s+)?["']([^"']+)["']/gm)) {
@@ -80,34 +82,47 @@ class Lane {
     for (const name of ["out", "cache"]) {
       if (fs.existsSync(path.join(ROOT, name))) fs.cpSync(path.join(ROOT, name), path.join(this.folder, name), { recursive: true, preserveTimestamps: true });
     }
-    fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(this.folder, "node_modules"));
-    const built = await this.forge(["build"], 900_000);
-    if (built.code !== 0) throw new Error(`the project does not build; mend that first:\n${built.output.slice(-2000)}`);
+    linkModules(this.folder);
+    // A filtered test run compiles tests alone; the artifacts of the rest must be there, their bytecode is replaced below.
+    if (!ENTRIES.every((entry) => fs.existsSync(path.join(this.folder, "out", entry.artifact)))) {
+      const built = await this.forge(["build"], 900_000);
+      if (built.code !== 0) throw new Error(`the project does not build; mend that first:\n${built.output.slice(-2000)}`);
+    }
     for (const entry of ENTRIES) {
       const { error, code } = await this.compile(entry, {});
       if (error) throw new Error(`${entry.source} does not compile without the optimizer:\n${error}`);
       this.base[entry.name] = code;
     }
     this.install(this.base);
-    const run = await this.forge(["test", "--no-match-path", NEVER, ...this.leftOut([])], 900_000);
-    this.skipped = failures(run.output).filter((name) => name !== "unknown");
-    if (run.code !== 0 && this.skipped.length === 0) throw new Error(`the tests cannot run:\n${run.output.slice(-2000)}`);
-    if (this.skipped.length > 0) log(`left out, since they fail on the unharmed contracts when built without optimizer: ${this.skipped.join(", ")}`);
+    this.skipped = [];
+    this.log = log;
+    await this.learn(["--no-match-path", `{${NEVER},${SLOW}}`]);
+  }
+
+  /** Notes which tests fail on the unharmed contracts, so that they are not asked. */
+  async learn(paths) {
+    const run = await this.forge(["test", ...paths], 900_000);
+    const failed = failures(run.output);
+    if (run.code !== 0 && failed.length === 0) throw new Error(`the tests cannot run:\n${run.output.slice(-2000)}`);
+    if (failed.length > 0) this.log(`left out, since they fail on the unharmed contracts when built without optimizer: ${failed.join(", ")}`);
+    this.skipped.push(...failed);
   }
 
   prepareLike(other) {
-    fs.cpSync(other.folder, this.folder, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    linkModules(this.folder);
+    fs.cpSync(other.folder, this.folder, { recursive: true, preserveTimestamps: true, filter: (name) => path.basename(name) !== "node_modules" });
     this.base = other.base;
-    this.skipped = other.skipped;
+    this.skipped = [...other.skipped];
+    this.log = () => {};
   }
 
-  leftOut(names = this.skipped) {
-    const tests = names.map((name) => name.split(":").pop()).filter((name) => name !== "setUp");
+  leftOut() {
+    const tests = this.skipped.map((name) => name.split(":").pop()).filter((name) => name !== "setUp");
     return tests.length === 0 ? [] : ["--no-match-test", `^(${tests.join("|")})\\(`];
   }
 
   async compile(entry, changed) {
-    const sources = closure(entry.source, changed);
+    const sources = closure(this.folder, entry.source, changed);
     if (!this.worker || this.compiles++ % COMPILES_PER_WORKER === 0) {
       await this.worker?.terminate();
       this.worker = new Worker(__filename, { workerData: "solc" });
@@ -142,8 +157,9 @@ class Lane {
       const child = spawn("nice", ["node_modules/.bin/forge", ...args], {
         cwd: this.folder,
         detached: true,
-        env: { ...process.env, NO_COLOR: "1", FOUNDRY_CODE_SIZE_LIMIT: "1000000", FOUNDRY_DISABLE_NIGHTLY_WARNING: "1", FORGE_SNAPSHOT_CHECK: "false" },
+        env: { ...process.env, NO_COLOR: "1", FOUNDRY_CODE_SIZE_LIMIT: "1000000", FOUNDRY_DISABLE_NIGHTLY_WARNING: "1", FORGE_SNAPSHOT_CHECK: "false", FOUNDRY_FUZZ_RUNS: "32", FOUNDRY_FUZZ_SEED: "1" },
       });
+      running.add(child.pid);
       let output = "";
       let late = false;
       const timer = setTimeout(() => {
@@ -153,6 +169,7 @@ class Lane {
       for (const stream of [child.stdout, child.stderr]) stream.on("data", (bytes) => (output += bytes));
       child.on("close", (code) => {
         clearTimeout(timer);
+        running.delete(child.pid);
         resolve({ code: code ?? 1, output, late });
       });
     });
@@ -163,7 +180,7 @@ class Lane {
     const codes = {};
     let differs = false;
     for (const entry of ENTRIES) {
-      const reached = closure(entry.source);
+      const reached = closure(this.folder, entry.source);
       if (!Object.keys(changed).some((name) => reached[name])) continue;
       const { error, code } = await this.compile(entry, changed);
       if (error) return { outcome: "invalid", by: error.split("\n")[0] };
@@ -173,17 +190,28 @@ class Lane {
     if (!differs) return { outcome: "same", by: "same bytecode" };
     this.install({ ...this.base, ...codes });
     const market = Object.keys(changed).every((name) => name.startsWith("contracts/Market"));
-    const wallet = Object.keys(changed).every((name) => /Wallet/.test(name));
+    const wallet = Object.keys(changed).every((name) => /Wallet|Ledgers|SpendWindow/.test(name));
     const groups = market ? ["test/{market,lifecycle}/**"] : wallet ? ["test/{wallet,factory}/**"] : [];
-    for (const group of [...groups, null, SLOW]) {
-      const paths = group === null ? ["--no-match-path", "{test/gas/**,test/invariant/**,test/attack/**}"] : ["--match-path", group];
+    for (const group of [...groups, null, `{${SLOW}}`]) {
+      const paths = group === null ? ["--no-match-path", `{${NEVER},${SLOW}}`] : ["--match-path", group];
+      if (group === `{${SLOW}}`) {
+        if (Object.keys(changed).some((name) => name.startsWith("contracts/libraries/"))) {
+          const alone = await this.judgeAlone(changed);
+          if (alone.outcome === "killed") return alone;
+        }
+        if (!this.knowsSlow) {
+          this.install(this.base);
+          await this.learn(paths);
+          this.knowsSlow = true;
+          this.install(codes);
+        }
+      }
       const run = await this.forge(["test", "--fail-fast", ...paths, ...this.leftOut()], TEST_TIMEOUT_MS);
       if (run.late) return { outcome: "killed", by: "time-out" };
       const failed = failures(run.output);
       if (failed.length > 0) return { outcome: "killed", by: failed[0] };
       if (run.code !== 0 && !/No tests (found|to run|match)/i.test(run.output)) return { outcome: "broken", by: run.output.slice(-500) };
     }
-    if (Object.keys(changed).some((name) => name.startsWith("contracts/libraries/"))) return this.judgeAlone(changed);
     return { outcome: "SURVIVED", by: "" };
   }
 
@@ -194,7 +222,7 @@ class Lane {
     for (const name of ["contracts", "test/libraries", "script", "foundry.toml"]) {
       fs.cpSync(path.join(ROOT, name), path.join(folder, name), { recursive: true });
     }
-    if (!fs.existsSync(path.join(folder, "node_modules"))) fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"));
+    if (!fs.existsSync(path.join(folder, "node_modules"))) linkModules(folder);
     for (const [name, content] of Object.entries(changed)) fs.writeFileSync(path.join(folder, name), content);
     const run = await Lane.prototype.forge.call({ folder }, ["test", "--fail-fast", "--match-path", "test/libraries/**"], TEST_TIMEOUT_MS);
     const failed = failures(run.output);
@@ -205,6 +233,14 @@ class Lane {
   async close() {
     await this.worker?.terminate();
   }
+}
+
+/** Hard links, not a symbolic one: forge would resolve that, find every source at another path and compile all anew. */
+function linkModules(folder) {
+  const target = path.join(folder, "node_modules");
+  if (spawnSync("cp", ["-al", path.join(ROOT, "node_modules"), target], { stdio: "ignore" }).status === 0) return;
+  fs.rmSync(target, { recursive: true, force: true });
+  fs.cpSync(path.join(ROOT, "node_modules"), target, { recursive: true, verbatimSymlinks: true });
 }
 
 /** Failed tests in forge's output, as `Contract:test`. */
@@ -225,6 +261,13 @@ function failures(output) {
 async function judgeAll(mutants, jobs, log, report) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "openclaw-mutate-"));
   const lanes = [];
+  const stop = () => {
+    for (const pid of running) process.kill(-pid, "SIGKILL");
+    fs.rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    process.exit(130);
+  };
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
   try {
     for (let lane = 0; lane < Math.min(jobs, mutants.length); ++lane) {
       const folder = path.join(scratch, String(lane));
