@@ -4,12 +4,12 @@ check: fmt lint test
 # Formats Rust and Solidity.
 fmt:
     cargo fmt --all
-    node_modules/.bin/forge fmt
+    script/forge fmt
 
 # Lints Rust and Solidity, checks licences and advisories.
 lint:
     cargo clippy --release --workspace --all-targets -- -D warnings
-    node_modules/.bin/forge lint
+    script/forge lint
     cargo deny check
 
 # Every test.

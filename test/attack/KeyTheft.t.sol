@@ -194,6 +194,8 @@ contract KeyTheftTest is Attack {
         skip(elapsed);
         vm.prank(owner);
         wallet.cancelBid(id);
+        skip(timing.challengeWindow);
+        market.advance(id);
         uint96 lost = escrow(200, elapsed < timing.minBilled ? timing.minBilled : elapsed);
         assertEq(wealth(wallet, agent) - before, escrow(200, 3600) - lost);
         assertEq(market.creditOf(rogue), lost - feeOf(lost));

@@ -154,7 +154,7 @@ class Lane {
 
   forge(args, timeout) {
     return new Promise((resolve) => {
-      const child = spawn("nice", ["node_modules/.bin/forge", ...args], {
+      const child = spawn("nice", ["script/forge", ...args], {
         cwd: this.folder,
         detached: true,
         env: { ...process.env, NO_COLOR: "1", FOUNDRY_CODE_SIZE_LIMIT: "1000000", FOUNDRY_DISABLE_NIGHTLY_WARNING: "1", FORGE_SNAPSHOT_CHECK: "false", FOUNDRY_FUZZ_RUNS: "32", FOUNDRY_FUZZ_SEED: "1" },
