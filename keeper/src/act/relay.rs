@@ -32,8 +32,9 @@ use crate::{
 
 /// A forwarded request is dead after this: requests cannot be cancelled, so they live shortly.
 const FORWARD_LIFETIME_S: u64 = 90;
-/// Least gas of a forwarded request, for what changes between its signing and its block.
-const FORWARD_GAS_FLOOR: u64 = 600_000;
+/// Least gas of a forwarded request. The forwarder only checks that a 63rd of it is left, five calls further out than where
+/// it runs short: a request that asks for less could be made to fail, its nonce spent, by whoever sends it.
+const FORWARD_GAS_FLOOR: u64 = 1_500_000;
 /// The same bytes are sent again when the chain has not shown them for so long.
 const RESEND_AFTER: Duration = Duration::from_secs(6);
 /// Looks at a consumed nonce without a receipt before the transaction is called lost.

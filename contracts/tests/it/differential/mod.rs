@@ -53,7 +53,7 @@ fn the_model_answers_as_the_bytecode_does() {
 }
 
 fn preset_of(seed: u64) -> Preset {
-    if seed % 2 == 0 { Preset::Demo } else { Preset::L2 }
+    if seed.is_multiple_of(2) { Preset::Demo } else { Preset::L2 }
 }
 
 fn run_all(preset: Preset, seeds: impl Iterator<Item = u64>) -> Counts {
