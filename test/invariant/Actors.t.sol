@@ -75,7 +75,7 @@ contract Keys is Actor {
     }
 
     function bidDear(uint256 who, uint256 r) external called {
-        STAGE.placeBid(who % STAGE.bidderCount(), uint8(bound(r, 150, 200)), 600, false, 1000, r % 3);
+        STAGE.placeBid(who % STAGE.bidderCount(), uint8(bound(r, 197, 200)), 600, false, 1000, r % 3);
     }
 
     function cancel(uint256 seed, bool running) external called {
