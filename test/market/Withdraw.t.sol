@@ -17,6 +17,18 @@ contract WithdrawTest is Base {
         assertEq(market.creditOf(provider), 0);
     }
 
+    /// @dev What it earned as treasury and what it was credited before go out together, and once.
+    function test_TheTreasuryWithdrawsOnce() external {
+        settled();
+        uint96 earned = market.creditOf(treasury);
+        assertGt(earned, 0);
+        vm.startPrank(treasury);
+        assertEq(market.withdraw(treasury), earned);
+        assertEq(market.creditOf(treasury), 0);
+        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.NothingToWithdraw.selector, treasury));
+        market.withdraw(treasury);
+    }
+
     function test_RevertWhen_ReceiverIsZero() external {
         vm.expectRevert(IAIPowerRental.ZeroAddress.selector);
         market.withdraw(address(0));

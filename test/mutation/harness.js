@@ -6,6 +6,7 @@
 // compiled twice, and the working tree is never touched.
 "use strict";
 
+const { once } = require("node:events");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
@@ -127,13 +128,9 @@ class Lane {
       await this.worker?.terminate();
       this.worker = new Worker(__filename, { workerData: "solc" });
     }
-    const output = JSON.parse(
-      await new Promise((resolve, reject) => {
-        this.worker.once("message", resolve);
-        this.worker.once("error", reject);
-        this.worker.postMessage(compilerInput(entry, sources));
-      }),
-    );
+    const answer = once(this.worker, "message");
+    this.worker.postMessage(compilerInput(entry, sources));
+    const output = JSON.parse((await answer)[0]);
     const error = (output.errors ?? []).find((item) => item.severity === "error");
     if (error) return { error: error.formattedMessage };
     const { bytecode, deployedBytecode } = output.contracts[entry.source][entry.name].evm;

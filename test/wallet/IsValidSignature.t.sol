@@ -62,6 +62,32 @@ contract IsValidSignatureTest is Base {
         assertEq(ask(digest, nest(b, agent, sign(agentKey, digest))), INVALID);
     }
 
+    /// @dev A key that signs, nested as it should be and for this wallet, another type of the market's domain.
+    function test_RefusesAnotherTypeThoughTheKeySignedIt() external {
+        string memory gift = "Gift(address to,uint256 amount)";
+        bytes32 contents = keccak256(abi.encode(keccak256(bytes(gift)), stranger, 1 ether));
+        bytes32 app = domainSeparator("AIPowerRental", address(market));
+        bytes32 nested = keccak256(
+            abi.encode(
+                keccak256(
+                    abi.encodePacked(
+                        "TypedDataSign(Gift contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)",
+                        gift
+                    )
+                ),
+                contents,
+                keccak256("AgentWallet"),
+                keccak256("1"),
+                block.chainid,
+                address(wallet),
+                bytes32(0)
+            )
+        );
+        bytes memory inner = sign(agentKey, keccak256(abi.encodePacked("\x19\x01", app, nested)));
+        bytes memory blob = abi.encodePacked(agent, inner, app, contents, gift, uint16(bytes(gift).length));
+        assertEq(ask(keccak256(abi.encodePacked("\x19\x01", app, contents)), blob), INVALID);
+    }
+
     function test_RefusesAPersonalMessage() external {
         bytes32 personal = keccak256(
             abi.encodePacked(
