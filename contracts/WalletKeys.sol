@@ -7,7 +7,6 @@ import {IAgentWallet} from "./interfaces/IAgentWallet.sol";
 import {KeyPolicy, KeyState, WalletLimits} from "./interfaces/Types.sol";
 import {Ids} from "./libraries/Ids.sol";
 import {Ledgers} from "./libraries/Ledgers.sol";
-import {SpendWindow} from "./libraries/SpendWindow.sol";
 
 /// @title WalletKeys
 /// @notice Ownership, session keys and the limit law of a wallet.
