@@ -9,7 +9,7 @@ import {BidTerms, Level, Status} from "../../contracts/interfaces/Types.sol";
 /// reverts, undoes its own pruning and never gets through.
 /// Why it fails: a match steps over at most eight dead bids and then returns zero instead of reverting, so that each call
 /// keeps its progress; anyone may prune; a level whose bids are all cancelled is swept at once.
-/// Loss: ceil(dead / 9) more calls of bounded gas; the attacker paid to place each bid, and to cancel it.
+/// Loss: one more call for each eight dead bids, of bounded gas; the attacker paid to place each bid, and to cancel it.
 contract DeadHeadsTest is Attack {
     uint24 private constant SHORT = 60;
 
