@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {Base} from "../Base.t.sol";
 import {IToken, IWallet} from "../Interfaces.sol";
 import {IAgentWalletFactory} from "../../contracts/interfaces/IAgentWalletFactory.sol";
-import {BidTerms, KeyPolicy, Template} from "../../contracts/interfaces/Types.sol";
+import {BidTerms, KeyPolicy, Template, WalletLimits} from "../../contracts/interfaces/Types.sol";
 
 /// @notice What attackers start with: a provider of their own and markets over hostile tokens.
 abstract contract Attack is Base {
@@ -35,6 +35,10 @@ abstract contract Attack is Base {
 
     /// @dev Everything again over another token; the hostile part stays asleep until a test wakes it.
     function redeploy(address token_) internal {
+        redeploy(token_, BASE_PRICE, limits(), policy());
+    }
+
+    function redeploy(address token_, uint128 base, WalletLimits memory limits_, KeyPolicy memory policy_) internal {
         token = IToken(token_);
         address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         market = deployMarket(token_, next, timing);
@@ -42,10 +46,10 @@ abstract contract Attack is Base {
             deployCode("AgentWalletFactory.sol:AgentWalletFactory", abi.encode(address(market), address(forwarder)))
         );
         vm.startPrank(admin);
-        market.addClass(CLS, BASE_PRICE);
+        market.addClass(CLS, base);
         market.addTemplate(TEMPLATE, uint32(1) << CLS, Template(512, 512, 64, false, IMAGE));
         vm.stopPrank();
-        wallet = IWallet(factory.createWallet(owner, SALT, limits(), agent, policy()));
+        wallet = IWallet(factory.createWallet(owner, SALT, limits_, agent, policy_));
         token.mint(address(wallet), 1000 ether);
         token.mint(provider, 1000 ether);
         vm.startPrank(provider);
