@@ -55,7 +55,8 @@ contract AgentWallet is WalletKeys, ERC7739 {
         if (owner() != address(0)) revert AlreadyInitialized();
         _setOwner(owner_);
         _setLimits(limits_);
-        if (agent != address(0)) _authorize(agent, address(0), 0, policy);
+        // A first key that expired meanwhile must not keep the owner from what was sent to the address.
+        if (agent != address(0) && policy.expiry > block.timestamp) _authorize(agent, address(0), 0, policy);
     }
 
     // --- session keys ---

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {MarketState} from "./MarketState.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
 import {RemovalReason, Status} from "./interfaces/Types.sol";
@@ -56,12 +57,14 @@ abstract contract MarketSettlement is MarketState {
     /// @inheritdoc IAIPowerRental
     function withdraw(address to) external nonReentrant returns (uint96 amount) {
         if (to == address(0)) revert ZeroAddress();
-        amount = uint96(_credits[msg.sender]);
-        _credits[msg.sender] = 0;
+        uint256 credit = _credits[msg.sender];
         if (msg.sender == _treasury) {
-            amount += _treasuryCredit;
+            credit += _treasuryCredit;
             _treasuryCredit = 0;
         }
+        // What does not fit stays for the next call.
+        amount = uint96(Math.min(credit, type(uint96).max));
+        _credits[msg.sender] = credit - amount;
         if (amount == 0) revert NothingToWithdraw(msg.sender);
         emit Withdrawn(msg.sender, to, amount);
         _pay(to, amount);

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MarketDemand} from "./MarketDemand.sol";
 import {IAIPowerRental} from "./interfaces/IAIPowerRental.sol";
@@ -78,7 +79,7 @@ abstract contract MarketSupply is MarketDemand {
         listing.bondPerSlot = bondPerSlot;
         emit OfferPosted(offerId, msg.sender, cls, bookMask, slots, reserveTick, bondPerSlot, validUntil);
 
-        uint256 bonds = uint256(slots) * bondPerSlot;
+        uint256 bonds = SafeCast.toUint96(uint256(slots) * bondPerSlot);
         uint256 due = bonds - _useCredit(msg.sender, bonds);
         uint256 before = _balance();
         if (due != 0) IERC20(token).safeTransferFrom(msg.sender, address(this), due);

@@ -192,8 +192,8 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
 
     // --- the limit law ---
 
-    /// @dev Every key of the lineage must be live, and the bid within its caps: a parent's may have been lowered since it
-    /// delegated.
+    /// @dev Every key of the lineage must be live and allowed to bid, and the bid within its caps: what a parent may do can
+    /// have been cut since it delegated.
     function _checkBid(address agent, uint256 bidId, uint96 amount) internal view {
         if (_paused) revert WalletPaused();
         _checkPermission(agent, BID);
@@ -204,6 +204,7 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
             Key storage key = _keys[spender];
             Auth memory auth = key.auth;
             _checkAuth(spender, auth);
+            if (auth.flags & BID == 0) revert PermissionMissing(spender, BID);
             _checkPerBid(spender, amount, auth.perBid);
             uint8 maxTick = uint8(key.maxTicks >> (uint256(cls) * 8));
             if (maxTick == 0) revert ClassForbidden(spender, cls);
@@ -235,7 +236,12 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
     // --- who may what ---
 
     function _mayBid(address agent) internal view returns (bool) {
-        return _isKnown(agent) && _keys[agent].auth.flags & BID != 0 && _deadIn(agent) == address(0);
+        if (!_isKnown(agent)) return false;
+        for (; agent != address(0); agent = _keys[agent].auth.parent) {
+            Auth memory auth = _keys[agent].auth;
+            if (_isDead(auth) || auth.flags & BID == 0) return false;
+        }
+        return true;
     }
 
     /// @dev A live key of the bid's lineage, unless the wallet is paused, and only for a provider that every key of
@@ -246,8 +252,8 @@ abstract contract WalletKeys is IAgentWallet, ERC2771Context {
         bool listed;
         for (address each = agent; each != address(0);) {
             Auth memory auth = _keys[each].auth;
-            if (each == key) found = auth.flags & BID != 0;
-            if (found && _isDead(auth)) return false;
+            if (each == key) found = true;
+            if (found && (_isDead(auth) || auth.flags & BID == 0)) return false;
             if (auth.flags & PROVIDER_LIST != 0) listed = true;
             each = auth.parent;
         }

@@ -77,7 +77,8 @@ interface IAgentWallet {
     error NotFactory(address caller);
     error UnsupportedDecimals(uint8 decimals);
 
-    /// @notice Called once by the factory in the transaction that creates the clone. `agent` zero authorises no key.
+    /// @notice Called once by the factory in the transaction that creates the clone. `agent` zero authorises no key,
+    /// nor does a policy that has expired.
     function initialize(address owner_, WalletLimits calldata limits, address agent, KeyPolicy calldata policy) external;
 
     // --- session keys, through the forwarder ---

@@ -218,17 +218,15 @@ contract DelegateEscapeTest is Attack {
 
     /// @dev Taking a permission from a parent does not take it from its children: their own count. The owner revokes
     /// the child, or the parent with all of them.
-    function test_APermissionStaysWithTheChild() external {
+    /// @dev What is taken from a parent is taken from its children at once.
+    function test_RevertGiven_ThePermissionWasTakenFromTheParent() external {
         KeyPolicy memory p = policy();
         address worker = delegate(agent, "worker", p);
         p.permissions = 14;
         vm.prank(owner);
         wallet.authorizeAgent(agent, p);
-        vm.prank(worker);
-        wallet.placeBid(terms());
-        vm.prank(owner);
-        wallet.revokeAgent(worker);
-        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.AgentUnknown.selector, worker));
+        assertEq(wallet.availableTo(worker), 0);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.PermissionMissing.selector, agent, uint8(1)));
         vm.prank(worker);
         wallet.placeBid(terms());
     }

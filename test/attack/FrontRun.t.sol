@@ -67,17 +67,17 @@ contract FrontRunTest is Attack {
         assertNotEq(factory.createWallet(rogue, "next", limits(), agent, policy()), expected);
     }
 
-    /// @dev The one way to lose a wallet that does not exist yet: its first key's expiry passes before anybody creates
-    /// it. Anybody can, in time; a wallet without a first key has no such deadline.
-    function test_RevertGiven_TheFirstKeyExpiredBeforeTheCreation() external {
+    /// @dev Money sent to a wallet that does not exist yet stays reachable when its first key expires before it is created.
+    function test_AWalletWhoseFirstKeyExpiredIsCreatedWithoutIt() external {
         KeyPolicy memory p = policy();
         WalletLimits memory l = limits();
         token.mint(factory.walletAddress(owner, "late", l, agent, p), 1 ether);
         vm.warp(p.expiry);
-        vm.expectRevert(IAgentWallet.InvalidPolicy.selector);
-        factory.createWallet(owner, "late", l, agent, p);
-        KeyPolicy memory none;
-        factory.createWallet(owner, "late", l, address(0), none);
+        IWallet late = IWallet(factory.createWallet(owner, "late", l, agent, p));
+        assertFalse(late.isActive(agent));
+        vm.prank(owner);
+        late.withdraw(owner, 1 ether);
+        assertEq(token.balanceOf(owner), 1 ether);
     }
 
     function test_RevertWhen_InitialisedByAnother() external {

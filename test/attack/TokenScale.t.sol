@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.28;
 
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Attack} from "./Attack.t.sol";
 import {SixDecimalsToken} from "../mocks/HostileTokens.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
@@ -11,8 +12,8 @@ import {KeyPolicy, WalletLimits} from "../../contracts/interfaces/Types.sol";
 /// nothing for going first, and rounding eats pay; with a vast supply amounts wrap.
 /// Why it fails: prices are per second × 1e18 and costs round up once; from the least base price on, all 256 prices
 /// differ. Costs fit in 96 bits for every class that can be added.
-/// Loss: one token unit of rounding per amount. Bonds are the provider's own: one beyond 2^96 units could be lost to its
-/// own withdrawal, hence the market is for tokens whose whole supply is below that.
+/// Loss: one token unit of rounding per amount. Beyond 2^96 units bonds are refused and withdrawals come in parts; still the
+/// market is for tokens whose whole supply is below that.
 contract TokenScaleTest is Attack {
     function test_AllPricesDifferFromTheLeastBaseOn() external {
         vm.startPrank(admin);
@@ -67,18 +68,26 @@ contract TokenScaleTest is Attack {
         assertEq(token.balanceOf(address(wallet)) + token.balanceOf(provider) + token.balanceOf(treasury), supply);
     }
 
-    /// @dev Past the supply that the market is for: the provider that bonds so much loses what does not fit, and nobody
-    /// else anything.
-    function test_BondsBeyond96BitsAreTheProvidersOwnLoss() external {
+    /// @dev Past the supply that the market is for: an offer whose bonds do not fit is refused, and credit that does not
+    /// fit is withdrawn in parts.
+    function test_NothingIsLostBeyond96Bits() external {
         uint96 open = place();
         uint96 perSlot = type(uint96).max;
         token.mint(provider, uint256(2) * perSlot);
         uint256 before = token.balanceOf(provider);
         vm.startPrank(provider);
-        market.closeOffer(market.postOffer(CLS, 255, 2, 0, perSlot, type(uint40).max));
-        market.withdraw(provider);
+        vm.expectRevert(
+            abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, 96, uint256(2) * perSlot)
+        );
+        market.postOffer(CLS, 255, 2, 0, perSlot, type(uint40).max);
+        uint64 first = market.postOffer(CLS, 255, 1, 0, perSlot, type(uint40).max);
+        uint64 second = market.postOffer(CLS, 255, 1, 0, perSlot, type(uint40).max);
+        market.closeOffer(first);
+        market.closeOffer(second);
+        assertEq(market.withdraw(provider), perSlot);
+        assertEq(market.withdraw(provider), perSlot);
         vm.stopPrank();
-        assertEq(before - token.balanceOf(provider), uint256(1) << 96);
+        assertEq(token.balanceOf(provider), before);
         skip(timing.minBidLifetime);
         vm.prank(agent);
         wallet.cancelBid(open);

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Base} from "../Base.t.sol";
 import {IAIPowerRental} from "../../contracts/interfaces/IAIPowerRental.sol";
 import {Offer} from "../../contracts/interfaces/Types.sol";
@@ -96,12 +97,18 @@ contract PostOfferTest is Base {
         assertEq(token.balanceOf(address(market)), 5 ether);
     }
 
-    /// @dev 65,535 slots of the greatest bond: the sum is not cut off.
     function test_RevertGiven_BondsExceedTheBalance() external {
-        uint256 bonds = uint256(type(uint16).max) * type(uint96).max;
         vm.expectRevert(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, provider, 1000 ether, bonds)
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, provider, 1000 ether, 1200 ether)
         );
+        vm.prank(provider);
+        market.postOffer(CLS, 1, 3, 0, 400 ether, validUntil);
+    }
+
+    /// @dev 65,535 slots of the greatest bond: the sum is not cut off.
+    function test_RevertWhen_TheBondsDoNotFit() external {
+        uint256 bonds = uint256(type(uint16).max) * type(uint96).max;
+        vm.expectRevert(abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, 96, bonds));
         vm.prank(provider);
         market.postOffer(CLS, 1, type(uint16).max, 0, type(uint96).max, validUntil);
     }

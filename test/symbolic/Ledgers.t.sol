@@ -5,7 +5,8 @@ import {Test} from "forge-std/Test.sol";
 import {Ledgers} from "../../contracts/libraries/Ledgers.sol";
 import {SpendWindow} from "../../contracts/libraries/SpendWindow.sol";
 
-/// @notice Proofs about the limit law, from any storage at all. Units are token units here, as for a token of six decimals.
+/// @notice Proofs about the limit law, from any storage at all. Units are token units here, as for a token of six decimals;
+/// the rounding of finer tokens is fuzzed in test/libraries.
 contract LedgersProofs is Test {
     using Ledgers for Ledgers.Ledger;
 
@@ -51,7 +52,7 @@ contract LedgersProofs is Test {
         if (uint256(ended) + released > reserved) return;
         vm.warp(1_700_000_000);
         set(reserved, spent, lifetime, daily, window);
-        // Whatever the limits are by now, this must not revert: a revert would leave the flag unset.
+        // Whatever the limits are by now, this must not revert.
         try this.count(ended, released) {}
         catch {
             assert(false);

@@ -70,7 +70,7 @@ contract MayStartTest is Base {
         assertTrue(wallet.mayStart(child, agent, provider));
         setPolicy(agent, child, 1, false);
         setPolicy(owner, agent, 14, false);
-        assertTrue(wallet.mayStart(child, child, provider));
+        assertFalse(wallet.mayStart(child, child, provider), "what is taken from the parent is taken from the child");
         assertFalse(wallet.mayStart(child, agent, provider));
     }
 

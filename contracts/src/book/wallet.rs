@@ -154,6 +154,9 @@ impl Wallet {
         let (class, tick) = (id.class(), id.tick());
         for (spender, key) in self.lineage(agent) {
             self.check_auth(now_s, spender, key)?;
+            if key.permissions & permission::BID == 0 {
+                return Err(Error::PermissionMissing { agent: spender, permission: permission::BID });
+            }
             check_per_bid(spender, amount, key.per_bid_units, unit)?;
             let max_tick = key.max_ticks[usize::from(class)];
             if max_tick == 0 {
@@ -214,7 +217,8 @@ impl Wallet {
 
     /// `_mayBid`.
     pub(super) fn may_bid(&self, now_s: u64, agent: Address) -> bool {
-        self.keys.get(&agent).is_some_and(|key| key.permissions & permission::BID != 0) && self.is_active(now_s, agent)
+        self.keys.contains_key(&agent)
+            && self.lineage(agent).all(|(_, key)| key.permissions & permission::BID != 0 && !self.is_dead(now_s, key))
     }
 
     /// `mayStart`: whether `signer` may countersign the start of a bid of `agent` by `provider`.
@@ -227,10 +231,8 @@ impl Wallet {
         }
         let (mut found, mut listed) = (false, false);
         for (each, key) in self.lineage(agent) {
-            if each == signer {
-                found = key.permissions & permission::BID != 0;
-            }
-            if found && self.is_dead(now_s, key) {
+            found |= each == signer;
+            if found && (self.is_dead(now_s, key) || key.permissions & permission::BID == 0) {
                 return false;
             }
             listed |= key.provider_list;
