@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use eyre::{Context as _, OptionExt as _, bail, ensure};
+use eyre::{Context as _, bail, ensure};
 use foundry_compilers::{
     ConfigurableArtifacts, Project, ProjectBuilder, ProjectPathsConfig,
     artifacts::{BytecodeHash, EvmVersion, Settings, SettingsMetadata, remappings::Remapping},
@@ -40,7 +40,13 @@ struct Args {
 
 #[derive(Deserialize)]
 struct FoundryToml {
-    profile: BTreeMap<String, Profile>,
+    profile: Profiles,
+}
+
+/// Other profiles are for analysis and say only what they change.
+#[derive(Deserialize)]
+struct Profiles {
+    default: Profile,
 }
 
 #[derive(Deserialize)]
@@ -89,9 +95,8 @@ fn main() -> eyre::Result<()> {
 
 fn compile(root: &Path) -> eyre::Result<BTreeMap<String, Bytecode>> {
     let text = fs::read_to_string(root.join("foundry.toml")).wrap_err("foundry.toml")?;
-    let mut config: FoundryToml = toml::from_str(&text)?;
-    let profile = config.profile.remove("default").ok_or_eyre("foundry.toml has no [profile.default]")?;
-    let project = project(root, &profile)?;
+    let config: FoundryToml = toml::from_str(&text).wrap_err("foundry.toml")?;
+    let project = project(root, &config.profile.default)?;
     let files: Vec<_> = CONTRACTS.iter().map(|(file, _)| root.join(file)).collect();
     let output = project.compile_files(files)?;
     ensure!(!output.has_compiler_errors(), "the contracts do not compile:\n{output}");
