@@ -46,7 +46,6 @@ contract UncountedSpendingTest is Attack {
             else try wallet.collect(agent) {} catch {}
             check();
         }
-        assertGt(payments.length, 0);
     }
 
     /// @dev Control: the walk does run into the limit of a day.
