@@ -71,9 +71,11 @@ contract SubmitTest is Base {
         vm.warp(deadline - 1);
         submitAs(provider, id, DURATION);
         vm.revertToState(state);
-        vm.warp(deadline);
-        vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
-        submitAs(provider, id, 0);
+        for (uint256 late; late < 2; ++late) {
+            vm.warp(deadline + late);
+            vm.expectRevert(abi.encodeWithSelector(IAIPowerRental.TooLate.selector, id, deadline));
+            submitAs(provider, id, 0);
+        }
     }
 }
 

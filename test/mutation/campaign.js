@@ -22,7 +22,7 @@ const FILES = [
 function generate(root, say) {
   const python = path.join(root, ".venv/bin/python");
   if (!fs.existsSync(path.join(root, ".venv/bin/slither-mutate"))) {
-    throw new Error("no slither-mutate in .venv; run script/setup --analysis");
+    throw new Error("no slither-mutate in .venv; script/analyze slither installs it");
   }
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "openclaw-generate-"));
   try {
@@ -61,9 +61,24 @@ function sample(items, count, seed) {
   return left.slice(0, count);
 }
 
-/** Kill rates by file and by mutator, and the survivors. What does not compile or compiles to the same code counts for nothing. */
+/** Changes that no test could notice, each with its reason: "file mutator before after" → why. */
+function argued() {
+  const lines = fs.readFileSync(path.join(__dirname, "survivors.tsv"), "utf8").split("\n");
+  return new Map(lines.filter((line) => line && !line.startsWith("#")).map((line) => {
+    const fields = line.split("\t");
+    return [fields.slice(0, 4).join("\t"), fields[4]];
+  }));
+}
+
+/**
+ * Kill rates by file and by mutator, and the survivors. What does not compile, compiles to the same code or is argued in
+ * survivors.tsv counts for nothing.
+ */
 function summarise(rows) {
-  const counted = rows.filter((row) => row.outcome === "killed" || row.outcome === "SURVIVED");
+  const reasons = argued();
+  const reason = (row) => reasons.get([row.file, row.mutator, whole(row.old), whole(row.new)].join("\t"));
+  const lived = rows.filter((row) => row.outcome === "SURVIVED");
+  const counted = rows.filter((row) => row.outcome === "killed" || (row.outcome === "SURVIVED" && !reason(row)));
   const killed = (some) => some.filter((row) => row.outcome === "killed").length;
   const table = (field) => [...new Set(counted.map((row) => row[field]))].sort().map((value) => {
     const some = counted.filter((row) => row[field] === value);
@@ -77,13 +92,15 @@ function summarise(rows) {
     ...table("mutator"),
     "survivors:",
     ...counted.filter((row) => row.outcome === "SURVIVED").map((row) => `  ${row.file}:${row.line} ${row.mutator}\n    - ${flat(row.old)}\n    + ${flat(row.new)}`),
-    `killed ${killed(counted)} of ${counted.length}: ${percent(killed(counted), counted.length)}`,
+    `killed ${killed(rows)} of ${killed(rows) + lived.length} that compile to other code: ${percent(killed(rows), killed(rows) + lived.length)}`,
+    `killed ${killed(counted)} of ${counted.length} that somebody could notice: ${percent(killed(counted), counted.length)}`,
     `not counted: ${other("invalid")} did not compile, ${other("same")} compiled to the same code, ${other("broken")} could not be tested`,
   ];
   return { text: lines.join("\n"), rate: counted.length === 0 ? 0 : killed(counted) / counted.length };
 }
 
 const percent = (part, whole) => (whole === 0 ? "-" : `${((100 * part) / whole).toFixed(1)} %`);
-const flat = (text) => text.replace(/\s+/g, " ").trim().slice(0, 160);
+const whole = (text) => text.replace(/\s+/g, " ").trim();
+const flat = (text) => whole(text).slice(0, 160);
 
 module.exports = { generate, sample, summarise };
