@@ -71,13 +71,16 @@ contract FrontRunTest is Attack {
     function test_AWalletWhoseFirstKeyExpiredIsCreatedWithoutIt() external {
         KeyPolicy memory p = policy();
         WalletLimits memory l = limits();
-        token.mint(factory.walletAddress(owner, "late", l, agent, p), 1 ether);
-        vm.warp(p.expiry);
-        IWallet late = IWallet(factory.createWallet(owner, "late", l, agent, p));
-        assertFalse(late.isActive(agent));
-        vm.prank(owner);
-        late.withdraw(owner, 1 ether);
-        assertEq(token.balanceOf(owner), 1 ether);
+        bytes32[2] memory salts = [bytes32("late"), "later"];
+        for (uint256 i; i < salts.length; ++i) {
+            token.mint(factory.walletAddress(owner, salts[i], l, agent, p), 1 ether);
+            vm.warp(p.expiry + i);
+            IWallet late = IWallet(factory.createWallet(owner, salts[i], l, agent, p));
+            assertFalse(late.isActive(agent));
+            vm.prank(owner);
+            late.withdraw(owner, 1 ether);
+            assertEq(token.balanceOf(owner), (i + 1) * 1 ether);
+        }
     }
 
     function test_RevertWhen_InitialisedByAnother() external {
