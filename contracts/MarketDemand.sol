@@ -178,7 +178,8 @@ abstract contract MarketDemand is MarketSettlement {
         bound = block.timestamp + MAX_BID_LIFETIME;
         if (expiry > bound) revert BidLifetimeTooLong(uint40(expiry), uint40(bound));
         if (terms.specHash == 0) revert ZeroSpecHash();
-        if (terms.templateId > MAX_TEMPLATE || _classes[terms.cls].templates >> terms.templateId & 1 == 0) {
+        // No template beyond 127 was ever added; a shift that far leaves nothing.
+        if (_classes[terms.cls].templates >> terms.templateId & 1 == 0) {
             revert TemplateUnknown(terms.templateId, terms.cls);
         }
     }

@@ -43,7 +43,6 @@ interface IAIPowerRental {
     event TemplateAdded(uint16 indexed templateId, uint32 classMask, Template template);
     event ConfigUpdated(uint16 feeBps, address treasury, address arbiter, address pauser);
     event ProviderAuthorized(address indexed provider);
-    event ProviderRevoked(address indexed provider);
     event OperatorUpdated(address indexed provider, address indexed operator, bool allowed);
     event EndpointUpdated(address indexed provider, string endpoint);
     event OfferPosted(

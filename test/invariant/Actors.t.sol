@@ -57,7 +57,15 @@ abstract contract Actor is Test {
 contract Keys is Actor {
     constructor(Stage stage) Actor(stage) {}
 
-    function bid(uint256 who, uint8 tick, uint24 duration, uint256 r) public called {
+    function bid(uint256 who, uint8 tick, uint24 duration, uint256 r) external called {
+        _bid(who, tick, duration, r);
+    }
+
+    function _bid(uint256 who, uint8 tick, uint24 duration, uint256 r) private {
+        // A paused wallet's keys are tried now and then; mostly the other wallet's bid.
+        who %= STAGE.bidderCount();
+        (,, IWallet wallet) = _bidder(who);
+        if (wallet.paused() && r % 4 != 0) ++who;
         duration = r % 3 == 0 ? 3600 : uint24(bound(duration, 5, 600));
         STAGE.placeBid(
             who % STAGE.bidderCount(),
@@ -69,11 +77,6 @@ contract Keys is Actor {
         );
     }
 
-    // Named thrice, so that the fuzzer calls it more often.
-    function bidAgain(uint256 who, uint8 tick, uint24 duration, uint256 r) external {
-        bid(who, tick, duration, r);
-    }
-
     function bidDear(uint256 who, uint256 r) external called {
         STAGE.placeBid(who % STAGE.bidderCount(), uint8(bound(r, 197, 200)), 600, false, 1000, r % 3);
     }
@@ -81,7 +84,7 @@ contract Keys is Actor {
     function cancel(uint256 seed, bool running) external called {
         uint96 id = running ? _findTimely(Status.Running, seed) : _find(Status.Open, seed);
         if (id == 0 && !running) id = _findTimely(Status.Confirmed, seed);
-        if (id == 0) return bid(seed, uint8(seed), uint24(seed), seed);
+        if (id == 0) return _bid(seed, uint8(seed), uint24(seed), seed);
         (uint256 bidder,,,,,) = STAGE.placed(id);
         (address agent,, IWallet wallet) = _bidder(bidder);
         if (!wallet.isActive(agent)) return;
@@ -93,7 +96,7 @@ contract Keys is Actor {
 
     function dispute(uint256 seed) external called {
         uint96 id = _findTimely(Status.Submitted, seed);
-        if (id == 0 || seed % 2 == 0) return bid(seed, uint8(seed), uint24(seed), seed);
+        if (id == 0 || seed % 2 == 0) return _bid(seed, uint8(seed), uint24(seed), seed);
         (uint256 bidder,,,,,) = STAGE.placed(id);
         (address agent,, IWallet wallet) = _bidder(bidder);
         if (!wallet.isActive(agent) || wallet.paused()) return;
@@ -118,7 +121,7 @@ contract Owner is Actor {
     function togglePause(uint256 which, uint256 r) external called {
         IWallet wallet = STAGE.wallets(which % 2);
         // Mostly open: a paused wallet does nothing of interest.
-        bool paused = r % 4 == 0;
+        bool paused = r % 8 == 0;
         STAGE.actOnWallet(_owner(), wallet, abi.encodeCall(IAgentWallet.setPaused, (paused)), "owner");
     }
 
@@ -139,9 +142,15 @@ contract Sellers is Actor {
     constructor(Stage stage) Actor(stage) {}
 
     /// @dev What is matched is what a search of all bids finds: the highest tick, and in it the lowest sequence.
-    function matchBest(uint256 which, uint256 r) public called {
+    function matchBest(uint256 which, uint256 r) external called {
+        _matchBest(which, r);
+    }
+
+    function _matchBest(uint256 which, uint256 r) private {
+        if (MARKET.paused()) return;
         (uint64 offerId, Offer memory o) = _freeOffer(which);
-        if (offerId == 0 || MARKET.paused()) return;
+        // Slots end with their bonds: without new ones a long run would have no market left.
+        if (offerId == 0) return STAGE.postOffer(which % 2, uint8(r % 98));
         uint16 book = uint16(3) << 8 | uint16(r % 4);
         uint8 floor = uint8(r >> 8 & 1) * 97;
         if (floor < o.reserveTick) floor = o.reserveTick;
@@ -157,10 +166,6 @@ contract Sellers is Actor {
         if (found != 0) STAGE.tally("matched");
     }
 
-    function matchAgain(uint256 which, uint256 r) external {
-        matchBest(which, r);
-    }
-
     function matchBatch(uint256 which, uint256 r) external called {
         (uint64 offerId, Offer memory o) = _freeOffer(which);
         if (offerId == 0 || MARKET.paused()) return;
@@ -172,9 +177,9 @@ contract Sellers is Actor {
         }
     }
 
-    function start(uint256 seed) public called {
+    function start(uint256 seed) external called {
         uint96 id = _findTimely(Status.Confirmed, seed);
-        if (id == 0) return matchBest(seed, seed);
+        if (id == 0) return _matchBest(seed, seed);
         (uint256 bidder,,,,,) = STAGE.placed(id);
         (address agent,, IWallet wallet) = _bidder(bidder);
         if (wallet.paused() || !wallet.isActive(agent)) return;
@@ -185,13 +190,9 @@ contract Sellers is Actor {
         assertEq(uint8(MARKET.agreement(id).status), uint8(Status.Running));
     }
 
-    function startAgain(uint256 seed) external {
-        start(seed);
-    }
-
     function submit(uint256 seed, uint40 claimed, bool receipts) external called {
         uint96 id = _findTimely(Status.Running, seed);
-        if (id == 0) return matchBest(seed, seed);
+        if (id == 0) return _matchBest(seed, seed);
         claimed = uint40(bound(claimed, 0, block.timestamp - MARKET.agreement(id).startOrBillable));
         bytes32 root = receipts ? bytes32("root") : bytes32(0);
         STAGE.act(_sellerOf(id), abi.encodeCall(IAIPowerRental.submit, (id, claimed, "result", root)), "submitted");
@@ -199,19 +200,19 @@ contract Sellers is Actor {
 
     function preempt(uint256 seed) external called {
         uint96 id = _findTimely(Status.Running, seed);
-        if (id == 0 || (id >> 72) & 1 == 0) return matchBest(seed, seed);
+        if (id == 0 || (id >> 72) & 1 == 0) return _matchBest(seed, seed);
         STAGE.act(_sellerOf(id), abi.encodeCall(IAIPowerRental.preempt, (id, "result", 0)), "preempted");
     }
 
     function decline(uint256 seed) external called {
         uint96 id = _findTimely(Status.Confirmed, seed);
-        if (id == 0) return matchBest(seed, seed);
+        if (id == 0) return _matchBest(seed, seed);
         STAGE.act(_sellerOf(id), abi.encodeCall(IAIPowerRental.decline, (id)), "declined");
     }
 
     function offer(uint256 which, uint8 reserve) external called {
         if (MARKET.paused()) return;
-        if (which % 4 != 0) return matchBest(which, which >> 8);
+        if (which % 4 != 0) return _matchBest(which, which >> 8);
         STAGE.postOffer(which % 2, uint8(bound(reserve, 0, 97)));
     }
 
@@ -219,13 +220,13 @@ contract Sellers is Actor {
         uint64 offerId = STAGE.offers(seed % _offerCount());
         Offer memory o = MARKET.offer(offerId);
         // Some stay, so that there is a market.
-        if (o.validUntil == 0 || seed % 3 != 0 || offerId <= 2) return matchBest(seed, seed >> 8);
+        if (o.validUntil == 0 || seed % 3 != 0 || offerId <= 2) return _matchBest(seed, seed >> 8);
         STAGE.act(o.provider, abi.encodeCall(IAIPowerRental.closeOffer, (offerId)), "closed");
     }
 
     function withdraw(uint256 which) external called {
         address seller = STAGE.sellers(which % 2);
-        if (MARKET.creditOf(seller) == 0 || which % 8 > 1) return matchBest(which, which >> 8);
+        if (MARKET.creditOf(seller) == 0 || which % 8 > 1) return _matchBest(which, which >> 8);
         STAGE.act(seller, abi.encodeCall(IAIPowerRental.withdraw, (seller)), "withdrawn");
     }
 
@@ -277,18 +278,23 @@ contract Officials is Actor {
     /// @dev Exits of all other actors go on while it is paused, and none may revert.
     function togglePause(uint256 r) external called {
         (,, address pauser,) = STAGE.people();
-        bool paused = MARKET.paused();
-        if (!paused && r % 4 != 0) return;
-        bytes memory call =
-            paused ? abi.encodeCall(IAIPowerRental.unpause, ()) : abi.encodeCall(IAIPowerRental.pause, ());
-        STAGE.act(pauser, call, "official");
+        if (MARKET.paused()) return _unpause();
+        if (r % 8 == 0) STAGE.act(pauser, abi.encodeCall(IAIPowerRental.pause, ()), "official");
+    }
+
+    function _unpause() private {
+        (,, address pauser,) = STAGE.people();
+        STAGE.act(pauser, abi.encodeCall(IAIPowerRental.unpause, ()), "official");
     }
 
     function changeFee(uint16 fee, uint256 r) external called {
+        // Pauses end soon, so that the walk stays dense.
+        if (MARKET.paused()) return _unpause();
         STAGE.setFee(uint16(bound(fee, 0, 1000)), r % 8 == 0);
     }
 
     function wait(uint256 time) external called {
+        if (MARKET.paused()) _unpause();
         STAGE.pass(bound(time, 1, 90));
     }
 
@@ -303,7 +309,7 @@ contract Stranger is Actor {
 
     constructor(Stage stage) Actor(stage) {}
 
-    function advance(uint256 seed) public called {
+    function advance(uint256 seed) external called {
         uint256 total = STAGE.idCount();
         for (uint256 i; i < total; ++i) {
             uint96 id = STAGE.ids((seed % total + i) % total);
@@ -314,10 +320,6 @@ contract Stranger is Actor {
             assertEq(uint8(MARKET.agreement(id).status), uint8(wanted), "effectiveState told what advance does");
             return;
         }
-    }
-
-    function advanceAgain(uint256 seed) external {
-        advance(seed);
     }
 
     function collect(uint256 which) external called {

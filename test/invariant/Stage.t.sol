@@ -34,8 +34,8 @@ contract Stage is Base {
         uint256 amount;
     }
 
-    uint96 public constant WALLET_DAILY = 3 ether;
-    uint96 public constant KEY_DAILY = 2 ether;
+    uint96 public constant WALLET_DAILY = 12 ether;
+    uint96 public constant KEY_DAILY = 8 ether;
     uint96 public constant PER_BID = 0.5 ether;
 
     Bidder[] public bidders;
@@ -137,7 +137,10 @@ contract Stage is Base {
         }
         assertEq(id != 0, may, "a bid succeeds exactly when availableTo says so");
         _count("calls");
-        if (id == 0) return 0;
+        if (id == 0) {
+            _count(market.paused() ? bytes32("closed") : b.wallet.paused() ? bytes32("stopped") : bytes32("limited"));
+            return 0;
+        }
         _count("placed");
         (uint16 fee,,,) = market.config();
         ids.push(id);

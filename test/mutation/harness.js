@@ -186,6 +186,12 @@ class Lane {
     }
     if (!differs) return { outcome: "same", by: "same bytecode" };
     this.install({ ...this.base, ...codes });
+    if (this.suite) {
+      const run = await this.forge(["test", "--fail-fast", "--match-path", this.suite, ...this.leftOut()], TEST_TIMEOUT_MS);
+      const reason = /\[FAIL: ([^\]]*)\]/.exec(run.output);
+      if (run.late) return { outcome: "killed", by: "time-out" };
+      return reason ? { outcome: "killed", by: reason[1] } : { outcome: "SURVIVED", by: "" };
+    }
     const market = Object.keys(changed).every((name) => name.startsWith("contracts/Market"));
     const wallet = Object.keys(changed).every((name) => /Wallet|Ledgers|SpendWindow/.test(name));
     const groups = market ? ["test/{market,lifecycle}/**"] : wallet ? ["test/{wallet,factory}/**"] : [];
@@ -254,8 +260,11 @@ function failures(output) {
   return [...found];
 }
 
-/** Runs `mutants` ({ label, changed }) on `jobs` lanes; calls `report(mutant, verdict)` as each is done. */
-async function judgeAll(mutants, jobs, log, report) {
+/**
+ * Runs `mutants` ({ label, changed }) on `jobs` lanes; calls `report(mutant, verdict)` as each is done. With a `suite`, a
+ * glob of test files, those alone are asked, and a verdict names the failed assertion instead of the test.
+ */
+async function judgeAll(mutants, jobs, log, report, suite) {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "openclaw-mutate-"));
   const lanes = [];
   const stop = () => {
@@ -270,6 +279,7 @@ async function judgeAll(mutants, jobs, log, report) {
       const folder = path.join(scratch, String(lane));
       fs.mkdirSync(folder);
       lanes.push(new Lane(folder));
+      lanes[lane].suite = suite;
       if (lane === 0) await lanes[0].prepare(log);
       else lanes[lane].prepareLike(lanes[0]);
     }

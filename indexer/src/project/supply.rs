@@ -47,8 +47,8 @@ impl Fold<'_, '_> {
         Ok(self.rows.put(schema::config(), &row)?)
     }
 
-    pub(super) fn provider_authorized(&mut self, provider: Address, authorized: bool) -> Folded {
-        self.provider(provider, |row| row.authorized = authorized)
+    pub(super) fn provider_authorized(&mut self, provider: Address) -> Folded {
+        self.provider(provider, |row| row.authorized = true)
     }
 
     pub(super) fn endpoint_updated(&mut self, event: &EndpointUpdated) -> Folded {
