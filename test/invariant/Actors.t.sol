@@ -24,6 +24,20 @@ abstract contract Actor is Test {
         _;
     }
 
+    /// @dev For what neither places nor matches: gives its turn to a bid when there were too few.
+    modifier aside() {
+        STAGE.tally("called");
+        if (STAGE.isThin() && !MARKET.paused()) {
+            uint256 turn = STAGE.count("called");
+            uint96 id =
+                STAGE.placeBid(turn % STAGE.bidderCount(), uint8(96 + turn % 4), 300, turn % 5 == 0, 1000, turn % 3);
+            // The day's limit is used up.
+            if (id == 0) STAGE.pass(6 hours);
+        } else {
+            _;
+        }
+    }
+
     /// @dev Some agreement in `status`, from a random one on; zero when there is none.
     function _find(Status status, uint256 seed) internal view returns (uint96) {
         uint256 total = STAGE.idCount();
@@ -109,7 +123,7 @@ contract Keys is Actor {
 contract Owner is Actor {
     constructor(Stage stage) Actor(stage) {}
 
-    function dispute(uint256 seed) external called {
+    function dispute(uint256 seed) external aside {
         uint96 id = _findTimely(Status.Submitted, seed);
         if (id == 0) return;
         (uint256 bidder,,,,,) = STAGE.placed(id);
@@ -118,18 +132,18 @@ contract Owner is Actor {
         STAGE.actOnWallet(_owner(), wallet, abi.encodeCall(IAgentWallet.dispute, (id, "veto")), "disputed");
     }
 
+    /// @dev At most one of them is paused at a time: with both the walk would stand still.
     function togglePause(uint256 which, uint256 r) external called {
         IWallet wallet = STAGE.wallets(which % 2);
-        // Mostly open: a paused wallet does nothing of interest.
-        bool paused = r % 8 == 0;
+        bool paused = !wallet.paused() && r % 8 == 0 && !STAGE.wallets((which % 2 + 1) % 2).paused();
         STAGE.actOnWallet(_owner(), wallet, abi.encodeCall(IAgentWallet.setPaused, (paused)), "owner");
     }
 
-    function fund(uint256 which, uint96 amount) external called {
+    function fund(uint256 which, uint96 amount) external aside {
         STAGE.theToken().mint(address(STAGE.wallets(which % 2)), bound(amount, 0, 5 ether));
     }
 
-    function withdraw(uint256 which, uint96 amount) external called {
+    function withdraw(uint256 which, uint96 amount) external aside {
         IWallet wallet = STAGE.wallets(which % 2);
         uint96 held = uint96(STAGE.theToken().balanceOf(address(wallet)));
         amount = uint96(bound(amount, 0, held / 10));
@@ -265,7 +279,7 @@ contract Sellers is Actor {
 contract Officials is Actor {
     constructor(Stage stage) Actor(stage) {}
 
-    function resolve(uint256 seed, uint96 pay, uint96 slash) external called {
+    function resolve(uint256 seed, uint96 pay, uint96 slash) external aside {
         uint96 id = _findTimely(Status.Disputed, seed);
         if (id == 0) return;
         (, uint96 escrow,,,,) = STAGE.placed(id);
@@ -287,18 +301,18 @@ contract Officials is Actor {
         STAGE.act(pauser, abi.encodeCall(IAIPowerRental.unpause, ()), "official");
     }
 
-    function changeFee(uint16 fee, uint256 r) external called {
+    function changeFee(uint16 fee, uint256 r) external aside {
         // Pauses end soon, so that the walk stays dense.
         if (MARKET.paused()) return _unpause();
         STAGE.setFee(uint16(bound(fee, 0, 1000)), r % 8 == 0);
     }
 
-    function wait(uint256 time) external called {
+    function wait(uint256 time) external aside {
         if (MARKET.paused()) _unpause();
         STAGE.pass(bound(time, 1, 90));
     }
 
-    function waitLong(uint256 time, uint256 r) external called {
+    function waitLong(uint256 time, uint256 r) external aside {
         STAGE.pass(r % 4 == 0 ? bound(time, 600, 30_000) : bound(time, 90, 600));
     }
 }
@@ -309,7 +323,7 @@ contract Stranger is Actor {
 
     constructor(Stage stage) Actor(stage) {}
 
-    function advance(uint256 seed) external called {
+    function advance(uint256 seed) external aside {
         uint256 total = STAGE.idCount();
         for (uint256 i; i < total; ++i) {
             uint96 id = STAGE.ids((seed % total + i) % total);
@@ -322,14 +336,14 @@ contract Stranger is Actor {
         }
     }
 
-    function collect(uint256 which) external called {
+    function collect(uint256 which) external aside {
         (address agent,, IWallet wallet) = _bidder(which % STAGE.bidderCount());
         if (MARKET.keyAccount(agent).wallet == address(0)) return;
         STAGE.actOnWallet(SELF, wallet, abi.encodeCall(IAgentWallet.collect, (agent)), "collected");
     }
 
     /// @dev Wrong callers, wrong keys, transitions that do not exist.
-    function intrude(uint256 seed, uint256 r) external called {
+    function intrude(uint256 seed, uint256 r) external aside {
         uint256 total = STAGE.idCount();
         if (total == 0) return;
         uint96 id = STAGE.ids(seed % total);
