@@ -24,20 +24,6 @@ abstract contract Actor is Test {
         _;
     }
 
-    /// @dev For what neither places nor matches: gives its turn to a bid when there were too few.
-    modifier aside() {
-        STAGE.tally("called");
-        if (STAGE.isThin() && !MARKET.paused()) {
-            uint256 turn = STAGE.count("called");
-            uint96 id =
-                STAGE.placeBid(turn % STAGE.bidderCount(), uint8(96 + turn % 4), 300, turn % 5 == 0, 1000, turn % 3);
-            // The day's limit is used up.
-            if (id == 0) STAGE.pass(6 hours);
-        } else {
-            _;
-        }
-    }
-
     /// @dev Some agreement in `status`, from a random one on; zero when there is none.
     function _find(Status status, uint256 seed) internal view returns (uint96) {
         uint256 total = STAGE.idCount();
@@ -76,23 +62,27 @@ contract Keys is Actor {
     }
 
     function _bid(uint256 who, uint8 tick, uint24 duration, uint256 r) private {
-        // A paused wallet's keys are tried now and then; mostly the other wallet's bid.
-        who %= STAGE.bidderCount();
-        (,, IWallet wallet) = _bidder(who);
-        if (wallet.paused() && r % 4 != 0) ++who;
+        who = _spender(who, r);
         duration = r % 3 == 0 ? 3600 : uint24(bound(duration, 5, 600));
-        STAGE.placeBid(
-            who % STAGE.bidderCount(),
-            uint8(bound(tick, 96, 99)),
-            duration,
-            r % 5 == 0,
-            uint40(bound(r >> 8, 10, 5000)),
-            r % 3
-        );
+        STAGE.placeBid(who, uint8(bound(tick, 96, 99)), duration, r % 5 == 0, uint40(bound(r >> 8, 10, 5000)), r % 3);
     }
 
     function bidDear(uint256 who, uint256 r) external called {
-        STAGE.placeBid(who % STAGE.bidderCount(), uint8(bound(r, 197, 200)), 600, false, 1000, r % 3);
+        STAGE.placeBid(_spender(who, r), uint8(bound(r, 197, 200)), 600, false, 1000, r % 3);
+    }
+
+    /// @dev One turn in eight any key at all, so that refusals are tried too; else one that can pay, from `who` on. When none
+    /// can, the day's limits are used up and time must pass.
+    function _spender(uint256 who, uint256 r) private returns (uint256) {
+        uint256 total = STAGE.bidderCount();
+        who %= total;
+        if (r % 8 == 0) return who;
+        for (uint256 i; i < total; ++i) {
+            (address agent,, IWallet wallet) = _bidder((who + i) % total);
+            if (wallet.availableTo(agent) >= STAGE.PER_BID()) return (who + i) % total;
+        }
+        STAGE.pass(6 hours);
+        return who;
     }
 
     function cancel(uint256 seed, bool running) external called {
@@ -123,7 +113,7 @@ contract Keys is Actor {
 contract Owner is Actor {
     constructor(Stage stage) Actor(stage) {}
 
-    function dispute(uint256 seed) external aside {
+    function dispute(uint256 seed) external called {
         uint96 id = _findTimely(Status.Submitted, seed);
         if (id == 0) return;
         (uint256 bidder,,,,,) = STAGE.placed(id);
@@ -139,11 +129,11 @@ contract Owner is Actor {
         STAGE.actOnWallet(_owner(), wallet, abi.encodeCall(IAgentWallet.setPaused, (paused)), "owner");
     }
 
-    function fund(uint256 which, uint96 amount) external aside {
+    function fund(uint256 which, uint96 amount) external called {
         STAGE.theToken().mint(address(STAGE.wallets(which % 2)), bound(amount, 0, 5 ether));
     }
 
-    function withdraw(uint256 which, uint96 amount) external aside {
+    function withdraw(uint256 which, uint96 amount) external called {
         IWallet wallet = STAGE.wallets(which % 2);
         uint96 held = uint96(STAGE.theToken().balanceOf(address(wallet)));
         amount = uint96(bound(amount, 0, held / 10));
@@ -279,7 +269,7 @@ contract Sellers is Actor {
 contract Officials is Actor {
     constructor(Stage stage) Actor(stage) {}
 
-    function resolve(uint256 seed, uint96 pay, uint96 slash) external aside {
+    function resolve(uint256 seed, uint96 pay, uint96 slash) external called {
         uint96 id = _findTimely(Status.Disputed, seed);
         if (id == 0) return;
         (, uint96 escrow,,,,) = STAGE.placed(id);
@@ -301,18 +291,18 @@ contract Officials is Actor {
         STAGE.act(pauser, abi.encodeCall(IAIPowerRental.unpause, ()), "official");
     }
 
-    function changeFee(uint16 fee, uint256 r) external aside {
+    function changeFee(uint16 fee, uint256 r) external called {
         // Pauses end soon, so that the walk stays dense.
         if (MARKET.paused()) return _unpause();
         STAGE.setFee(uint16(bound(fee, 0, 1000)), r % 8 == 0);
     }
 
-    function wait(uint256 time) external aside {
+    function wait(uint256 time) external called {
         if (MARKET.paused()) _unpause();
         STAGE.pass(bound(time, 1, 90));
     }
 
-    function waitLong(uint256 time, uint256 r) external aside {
+    function waitLong(uint256 time, uint256 r) external called {
         STAGE.pass(r % 4 == 0 ? bound(time, 600, 30_000) : bound(time, 90, 600));
     }
 }
@@ -323,7 +313,7 @@ contract Stranger is Actor {
 
     constructor(Stage stage) Actor(stage) {}
 
-    function advance(uint256 seed) external aside {
+    function advance(uint256 seed) external called {
         uint256 total = STAGE.idCount();
         for (uint256 i; i < total; ++i) {
             uint96 id = STAGE.ids((seed % total + i) % total);
@@ -336,14 +326,14 @@ contract Stranger is Actor {
         }
     }
 
-    function collect(uint256 which) external aside {
+    function collect(uint256 which) external called {
         (address agent,, IWallet wallet) = _bidder(which % STAGE.bidderCount());
         if (MARKET.keyAccount(agent).wallet == address(0)) return;
         STAGE.actOnWallet(SELF, wallet, abi.encodeCall(IAgentWallet.collect, (agent)), "collected");
     }
 
     /// @dev Wrong callers, wrong keys, transitions that do not exist.
-    function intrude(uint256 seed, uint256 r) external aside {
+    function intrude(uint256 seed, uint256 r) external called {
         uint256 total = STAGE.idCount();
         if (total == 0) return;
         uint96 id = STAGE.ids(seed % total);

@@ -21,7 +21,7 @@ contract InvariantsTest is Test {
         market = stage.theMarket();
         token = stage.theToken();
         // The fuzzer takes each function of each contract equally often: several of these make a dense walk.
-        for (uint256 i; i < 9; ++i) {
+        for (uint256 i; i < 14; ++i) {
             _target(new Keys(stage));
         }
         for (uint256 i; i < 4; ++i) {

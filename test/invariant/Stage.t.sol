@@ -103,11 +103,6 @@ contract Stage is Base {
         return (owner, arbiter, pauser, admin);
     }
 
-    /// @dev Whether fewer than two calls of five placed or matched.
-    function isThin() external view returns (bool) {
-        return (count["placed"] + count["matched"]) * 5 < count["called"] * 2;
-    }
-
     // --- what actors do ---
 
     /// @dev By the key itself, by the forwarder or by signature; returns zero if the limits forbid it, after making sure
