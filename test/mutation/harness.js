@@ -70,8 +70,10 @@ if (!isMainThread && workerData === "solc") {
 
 /** A lane: a scratch copy, a compiler of its own, one mutant at a time. */
 class Lane {
-  constructor(folder) {
+  /** With a `suite`, a glob of test files, those alone are asked. */
+  constructor(folder, suite) {
     this.folder = folder;
+    this.suite = suite;
     this.base = {};
     this.compiles = 0;
   }
@@ -97,7 +99,7 @@ class Lane {
     this.install(this.base);
     this.skipped = [];
     this.log = log;
-    await this.learn(["--no-match-path", `{${NEVER},${SLOW}}`]);
+    await this.learn(this.suite ? ["--match-path", this.suite] : ["--no-match-path", `{${NEVER},${SLOW}}`]);
   }
 
   /** Notes which tests fail on the unharmed contracts, so that they are not asked. */
@@ -186,12 +188,7 @@ class Lane {
     }
     if (!differs) return { outcome: "same", by: "same bytecode" };
     this.install({ ...this.base, ...codes });
-    if (this.suite) {
-      const run = await this.forge(["test", "--fail-fast", "--match-path", this.suite, ...this.leftOut()], TEST_TIMEOUT_MS);
-      const reason = /\[FAIL: ([^\]]*)\]/.exec(run.output);
-      if (run.late) return { outcome: "killed", by: "time-out" };
-      return reason ? { outcome: "killed", by: reason[1] } : { outcome: "SURVIVED", by: "" };
-    }
+    if (this.suite) return this.ask(["--match-path", this.suite], (output) => /\[FAIL: ([^\]]*)\]/.exec(output)?.[1]);
     const market = Object.keys(changed).every((name) => name.startsWith("contracts/Market"));
     const wallet = Object.keys(changed).every((name) => /Wallet|Ledgers|SpendWindow/.test(name));
     const groups = market ? ["test/{market,lifecycle}/**"] : wallet ? ["test/{wallet,factory}/**"] : [];
@@ -209,12 +206,19 @@ class Lane {
           this.install(codes);
         }
       }
-      const run = await this.forge(["test", "--fail-fast", ...paths, ...this.leftOut()], TEST_TIMEOUT_MS);
-      if (run.late) return { outcome: "killed", by: "time-out" };
-      const failed = failures(run.output);
-      if (failed.length > 0) return { outcome: "killed", by: failed[0] };
-      if (run.code !== 0 && !/No tests (found|to run|match)/i.test(run.output)) return { outcome: "broken", by: run.output.slice(-500) };
+      const verdict = await this.ask(paths, (output) => failures(output)[0]);
+      if (verdict.outcome !== "SURVIVED") return verdict;
     }
+    return { outcome: "SURVIVED", by: "" };
+  }
+
+  /** Runs the tests at `paths` against what is installed; `caught` finds in forge's output what failed, if anything did. */
+  async ask(paths, caught) {
+    const run = await this.forge(["test", "--fail-fast", ...paths, ...this.leftOut()], TEST_TIMEOUT_MS);
+    if (run.late) return { outcome: "killed", by: "time-out" };
+    const by = caught(run.output);
+    if (by) return { outcome: "killed", by };
+    if (run.code !== 0 && !/No tests (found|to run|match)/i.test(run.output)) return { outcome: "broken", by: run.output.slice(-500) };
     return { outcome: "SURVIVED", by: "" };
   }
 
@@ -278,8 +282,7 @@ async function judgeAll(mutants, jobs, log, report, suite) {
     for (let lane = 0; lane < Math.min(jobs, mutants.length); ++lane) {
       const folder = path.join(scratch, String(lane));
       fs.mkdirSync(folder);
-      lanes.push(new Lane(folder));
-      lanes[lane].suite = suite;
+      lanes.push(new Lane(folder, suite));
       if (lane === 0) await lanes[0].prepare(log);
       else lanes[lane].prepareLike(lanes[0]);
     }
