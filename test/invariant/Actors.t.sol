@@ -72,7 +72,7 @@ contract Keys is Actor {
     }
 
     /// @dev One turn in eight any key at all, so that refusals are tried too; else one that can pay, from `who` on. When none
-    /// can, the day's limits are used up and time must pass.
+    /// can, the day's limits are used up, or the purses: time passes and both wallets are funded.
     function _spender(uint256 who, uint256 r) private returns (uint256) {
         uint256 total = STAGE.bidderCount();
         who %= total;
@@ -82,6 +82,9 @@ contract Keys is Actor {
             if (wallet.availableTo(agent) >= STAGE.PER_BID()) return (who + i) % total;
         }
         STAGE.pass(6 hours);
+        for (uint256 i; i < 2; ++i) {
+            STAGE.theToken().mint(address(STAGE.wallets(i)), 5 ether);
+        }
         return who;
     }
 
