@@ -1,41 +1,42 @@
 //! Joins the parts of a keeper: lock, keys, chain, index, engine, data plane, relays, socket, loop.
 
+mod agent;
+mod folder;
+mod provider;
+
 use std::{
-    fs::File,
-    io::{Read, Seek, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use alloy::{
-    primitives::Address,
     providers::{DynProvider, Provider, ProviderBuilder},
     signers::local::PrivateKeySigner,
 };
-use contracts::{bindings::IAIPowerRental as Market, ids::AgreementId, params::Preset};
+use contracts::bindings::IAIPowerRental as Market;
 use eyre::{Context as _, OptionExt as _, bail};
-use indexer::{Index, IndexConfig, api::ApiState, rows::AgreementRow};
+use indexer::{Index, IndexConfig, api::ApiState};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
+use self::{
+    agent::agent_side,
+    folder::{lock_file, note_owner, owner_of},
+    provider::provider_side,
+};
 use crate::{
     act::{
         calls::Addresses,
-        containers::{Engine, EngineConfig, Limits},
-        errands::{Courier, Workshop},
         relay::{Relay, Session},
     },
-    blobs::{Access, RentalAccess, ServerConfig, ServerState, Store, StoreLimits, serve},
-    config::{AgentConfig, Config, EngineKind, ProviderConfig},
+    config::Config,
     event::Event,
     journal::{Journal, Record},
-    keeper::{AgentSide, GRACE_S, Keeper, ProviderSide},
+    keeper::Keeper,
     keys,
     preflight::Preflight,
-    purse::Purse,
     socket,
 };
 
@@ -43,12 +44,6 @@ use crate::{
 const EVENTS: usize = 1_024;
 /// Transactions waiting for one account.
 const WAITING: usize = 1_024;
-/// All blobs of a provider together, bytes.
-const STORE_BYTES: u64 = 8 << 30;
-/// Blobs of one rental, bytes.
-const RENTAL_BYTES: u64 = 1 << 30;
-/// A worker's processes and threads.
-const WORKER_PIDS: u32 = 64;
 /// Time to let requests under way end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -221,167 +216,8 @@ fn jobs_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("jobs")
 }
 
-async fn agent_side(
-    config: &Config,
-    agent: &AgentConfig,
-    session: PrivateKeySigner,
-    relayer: PrivateKeySigner,
-    data_dir: &Path,
-    hands: &Hands<'_>,
-) -> eyre::Result<AgentSide> {
-    let chain = &config.chain;
-    let code = hands.chain.provider.get_code_at(agent.wallet).await.wrap_err("reading the wallet's code")?;
-    if code.is_empty() {
-        bail!("agent.wallet {} has no code on this chain; create it first, or check the address", agent.wallet);
-    }
-    let courier = Courier {
-        key: session.clone(),
-        chain_id: chain.chain_id,
-        market: chain.market,
-        allow_private: chain.preset == Preset::Demo,
-        jobs_dir: jobs_dir(data_dir),
-    };
-    let key = session.address();
-    let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
-    let relay = hands.relay(config, relayer, Some(session));
-    let purse =
-        Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
-    info!(wallet = %agent.wallet, session_key = %key, "agent");
-    Ok(AgentSide { wallet: agent.wallet, key, strategy: agent.strategy.clone(), courier, purse, relay })
-}
-
-async fn provider_side(
-    config: &Config,
-    provider: &ProviderConfig,
-    key: PrivateKeySigner,
-    data_dir: &Path,
-    hands: &Hands<'_>,
-) -> eyre::Result<ProviderSide> {
-    let address = key.address();
-    if !provider.worker.is_file() {
-        bail!("provider.worker {} is no file; build the static worker first", provider.worker.display());
-    }
-    let owner = node_id(data_dir)?;
-    let engine_config = match provider.engine {
-        EngineKind::Docker => EngineConfig::Docker { socket: provider.docker_socket.clone(), owner },
-        EngineKind::Process => {
-            EngineConfig::Process { worker: provider.worker.clone(), state_dir: data_dir.join("processes"), owner }
-        }
-    };
-    let engine = Engine::connect(&engine_config).await?;
-    let image = engine.load_worker_image(&provider.worker).await?;
-    let limits = StoreLimits { total_bytes: STORE_BYTES, rental_bytes: RENTAL_BYTES, grace_s: GRACE_S };
-    let store = Store::open(&data_dir.join("blobs"), limits).await?;
-    let listener = bind(provider.listen, "provider.listen").await?;
-    let endpoint = match &provider.endpoint {
-        Some(endpoint) => endpoint.clone(),
-        None => format!("http://{}", listener.local_addr()?),
-    };
-    let server = ServerConfig { chain_id: config.chain.chain_id, market: config.chain.market, provider: address };
-    let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
-    let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
-    let stop = hands.stop.clone();
-    hands.tasks.spawn(async move {
-        if let Err(error) = serve(listener, state, stop.cancelled_owned()).await {
-            error!(%error, "the data plane ended");
-        }
-    });
-    let (events, stop) = (hands.events.clone(), hands.stop.clone());
-    hands.tasks.spawn(async move {
-        while let Some(Some(event)) = stop.run_until_cancelled(blob_inbox.recv()).await {
-            if events.send(Event::Blob(event)).await.is_err() {
-                return;
-            }
-        }
-    });
-    let mut deliveries = std::collections::HashMap::new();
-    let mut results = std::collections::HashMap::new();
-    for rental in store.rentals().await {
-        if let Some(files) = store.rental(rental).await {
-            deliveries.insert(rental, files.into());
-        }
-        results.extend(hands.journal.result(rental)?.map(|result| (rental, result)));
-    }
-    let relay = hands.relay(config, key.clone(), None);
-    info!(provider = %address, class = %provider.class, slots = provider.slots, engine = engine.name(), %image, %endpoint, "provider");
-    let workshop = Workshop {
-        engine,
-        image,
-        limits: Limits {
-            memory_mib: provider.memory_mib,
-            cpus: provider.cpus,
-            pids: WORKER_PIDS,
-            disk_mib: provider.disk_mib,
-        },
-        store,
-        work_dir: data_dir.join("work"),
-        key,
-        chain_id: config.chain.chain_id,
-        journal: hands.journal.clone(),
-    };
-    Ok(ProviderSide { address, endpoint, workshop, relay, deliveries, results })
-}
-
-/// Who may talk about a rental over the data plane: the index says.
-fn access(index: Index) -> Access {
-    Arc::new(move |rental: AgreementId| {
-        let row = index.snapshot().ok()?.agreement(rental).ok()??;
-        access_of(&row)
-    })
-}
-
-fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
-    let open_until_unix_s = row.ended.as_ref().map_or(u64::MAX, |ended| ended.time_s + GRACE_S);
-    Some(RentalAccess {
-        agent: row.agent,
-        provider: row.provider()?,
-        status: row.status,
-        spec_hash: row.spec_hash,
-        open_until_unix_s,
-    })
-}
-
 async fn bind(address: SocketAddr, field: &str) -> eyre::Result<TcpListener> {
     TcpListener::bind(address).await.wrap_err_with(|| {
         format!("{field} = {address} cannot be listened on; is the port taken? Choose another, or 0 for any free one")
     })
-}
-
-fn lock_file(data_dir: &Path) -> eyre::Result<File> {
-    let path = data_dir.join("lock");
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .wrap_err_with(|| format!("lock file {}", path.display()))
-}
-
-fn note_owner(file: &mut File) -> std::io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())
-}
-
-fn owner_of(data_dir: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(data_dir.join("lock")).and_then(|file| file.take(32).read_to_string(&mut text));
-    match read {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "unknown".into(),
-    }
-}
-
-/// A random name of this data folder: two keepers on one engine never touch each other's containers.
-fn node_id(data_dir: &Path) -> eyre::Result<String> {
-    let path = data_dir.join("node-id");
-    if let Ok(id) = std::fs::read_to_string(&path)
-        && !id.trim().is_empty()
-    {
-        return Ok(id.trim().to_owned());
-    }
-    let id = format!("{:x}", Address::random());
-    std::fs::write(&path, &id).wrap_err_with(|| path.display().to_string())?;
-    Ok(id)
 }

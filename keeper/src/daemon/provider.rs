@@ -1,0 +1,120 @@
+//! Joins the provider's side: engine, data plane, workshop.
+
+use std::{path::Path, sync::Arc};
+
+use alloy::signers::local::PrivateKeySigner;
+use contracts::ids::AgreementId;
+use eyre::bail;
+use indexer::{Index, rows::AgreementRow};
+use tokio::sync::mpsc;
+use tracing::{error, info};
+
+use super::{EVENTS, Hands, bind, folder::node_id};
+use crate::{
+    act::{
+        containers::{Engine, EngineConfig, Limits},
+        errands::Workshop,
+    },
+    blobs::{Access, RentalAccess, ServerConfig, ServerState, Store, StoreLimits, serve},
+    config::{Config, EngineKind, ProviderConfig},
+    event::Event,
+    keeper::{GRACE_S, ProviderSide},
+};
+
+/// All blobs of a provider together, bytes.
+const STORE_BYTES: u64 = 8 << 30;
+/// Blobs of one rental, bytes.
+const RENTAL_BYTES: u64 = 1 << 30;
+/// A worker's processes and threads.
+const WORKER_PIDS: u32 = 64;
+
+pub(super) async fn provider_side(
+    config: &Config,
+    provider: &ProviderConfig,
+    key: PrivateKeySigner,
+    data_dir: &Path,
+    hands: &Hands<'_>,
+) -> eyre::Result<ProviderSide> {
+    let address = key.address();
+    if !provider.worker.is_file() {
+        bail!("provider.worker {} is no file; build the static worker first", provider.worker.display());
+    }
+    let owner = node_id(data_dir)?;
+    let engine_config = match provider.engine {
+        EngineKind::Docker => EngineConfig::Docker { socket: provider.docker_socket.clone(), owner },
+        EngineKind::Process => {
+            EngineConfig::Process { worker: provider.worker.clone(), state_dir: data_dir.join("processes"), owner }
+        }
+    };
+    let engine = Engine::connect(&engine_config).await?;
+    let image = engine.load_worker_image(&provider.worker).await?;
+    let limits = StoreLimits { total_bytes: STORE_BYTES, rental_bytes: RENTAL_BYTES, grace_s: GRACE_S };
+    let store = Store::open(&data_dir.join("blobs"), limits).await?;
+    let listener = bind(provider.listen, "provider.listen").await?;
+    let endpoint = match &provider.endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None => format!("http://{}", listener.local_addr()?),
+    };
+    let server = ServerConfig { chain_id: config.chain.chain_id, market: config.chain.market, provider: address };
+    let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
+    let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
+    let stop = hands.stop.clone();
+    hands.tasks.spawn(async move {
+        if let Err(error) = serve(listener, state, stop.cancelled_owned()).await {
+            error!(%error, "the data plane ended");
+        }
+    });
+    let (events, stop) = (hands.events.clone(), hands.stop.clone());
+    hands.tasks.spawn(async move {
+        while let Some(Some(event)) = stop.run_until_cancelled(blob_inbox.recv()).await {
+            if events.send(Event::Blob(event)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut deliveries = std::collections::HashMap::new();
+    let mut results = std::collections::HashMap::new();
+    for rental in store.rentals().await {
+        if let Some(files) = store.rental(rental).await {
+            deliveries.insert(rental, files.into());
+        }
+        results.extend(hands.journal.result(rental)?.map(|result| (rental, result)));
+    }
+    let relay = hands.relay(config, key.clone(), None);
+    info!(provider = %address, class = %provider.class, slots = provider.slots, engine = engine.name(), %image, %endpoint, "provider");
+    let workshop = Workshop {
+        engine,
+        image,
+        limits: Limits {
+            memory_mib: provider.memory_mib,
+            cpus: provider.cpus,
+            pids: WORKER_PIDS,
+            disk_mib: provider.disk_mib,
+        },
+        store,
+        work_dir: data_dir.join("work"),
+        key,
+        chain_id: config.chain.chain_id,
+        journal: hands.journal.clone(),
+    };
+    Ok(ProviderSide { address, endpoint, workshop, relay, deliveries, results })
+}
+
+/// Who may talk about a rental over the data plane: the index says.
+fn access(index: Index) -> Access {
+    Arc::new(move |rental: AgreementId| {
+        let row = index.snapshot().ok()?.agreement(rental).ok()??;
+        access_of(&row)
+    })
+}
+
+fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
+    let open_until_unix_s = row.ended.as_ref().map_or(u64::MAX, |ended| ended.time_s + GRACE_S);
+    Some(RentalAccess {
+        agent: row.agent,
+        provider: row.provider()?,
+        status: row.status,
+        spec_hash: row.spec_hash,
+        open_until_unix_s,
+    })
+}
