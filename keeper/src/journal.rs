@@ -11,6 +11,7 @@ use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    crash::{self, Moment},
     event::Intent,
     job::{Job, JobId, JobState},
     spec::{Manifest, Receipt},
@@ -187,7 +188,7 @@ impl Journal {
             }
         };
         let record = Record { intent, why, attempt, at_s: now_s, state: State::Planned };
-        self.write(record_key(&key).as_bytes(), &record)?;
+        self.write("planned", record_key(&key).as_bytes(), &record)?;
         Ok(record)
     }
 
@@ -202,7 +203,7 @@ impl Journal {
         check_transition(key, &record.state, &state)?;
         record.state = state;
         record.at_s = now_s;
-        self.write(record_key(key).as_bytes(), &record)
+        self.write(record.state.name(), record_key(key).as_bytes(), &record)
     }
 
     /// Every record, by key.
@@ -241,7 +242,7 @@ impl Journal {
         }
         let next = jobs.last().map_or(1, |job| job.id.0 + 1);
         let job = make(JobId(next));
-        self.write(&job_key(job.id), &job)?;
+        self.write("job", &job_key(job.id), &job)?;
         Ok(job)
     }
 
@@ -255,7 +256,7 @@ impl Journal {
             return Ok(None);
         }
         job.state = state;
-        self.write(&job_key(id), &job)?;
+        self.write("job-ended", &job_key(id), &job)?;
         Ok(Some(job))
     }
 
@@ -280,7 +281,7 @@ impl Journal {
     /// # Errors
     /// When the database fails.
     pub fn keep_result(&self, rental: AgreementId, result: &WorkResult) -> Result<(), JournalError> {
-        self.write(&result_key(rental), result)
+        self.write("result", &result_key(rental), result)
     }
 
     /// What a worker made, if it is done.
@@ -317,9 +318,13 @@ impl Journal {
         self.db.get(key)?.map(|value| parse(key, &value)).transpose()
     }
 
-    fn write<T: Serialize>(&self, key: &[u8], value: &T) -> Result<(), JournalError> {
+    /// `what` is one of [`crash::WRITES`].
+    fn write<T: Serialize>(&self, what: &str, key: &[u8], value: &T) -> Result<(), JournalError> {
         let value = serde_json::to_vec(value).map_err(|source| JournalError::Record { key: utf8(key), source })?;
-        Ok(self.db.put_opt(key, value, &synced())?)
+        crash::point(what, Moment::Before);
+        self.db.put_opt(key, value, &synced())?;
+        crash::point(what, Moment::After);
+        Ok(())
     }
 
     fn scan<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(Vec<u8>, T)>, JournalError> {
@@ -412,7 +417,7 @@ mod tests {
         let record = journal.plan(Intent::Withdraw { to: Address::ZERO }, "due".into(), 1).unwrap();
         for state in states() {
             let kept = Record { state: state.clone(), ..record.clone() };
-            journal.write(b"i/any", &kept).unwrap();
+            journal.write("planned", b"i/any", &kept).unwrap();
             assert_eq!(journal.record("any").unwrap(), Some(kept), "{}", state.name());
         }
     }
