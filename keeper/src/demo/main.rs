@@ -9,7 +9,7 @@ mod work;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use contracts::ids::AgreementId;
 use eyre::{Context as _, ensure};
 use keeper::act::containers::{self, Engine, EngineConfig};
@@ -29,6 +29,12 @@ use crate::{
 struct Cli {
     #[command(subcommand)]
     instead: Option<Instead>,
+    #[command(flatten)]
+    demo: Option<DemoArgs>,
+}
+
+#[derive(Args)]
+struct DemoArgs {
     /// End when the work is done and paid; the last line is one JSON object.
     #[arg(long)]
     once: bool,
@@ -70,10 +76,11 @@ enum EngineChoice {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut cli = Cli::parse();
-    let ended = match cli.instead.take() {
-        Some(Instead::Chaos(args)) => chaos::run(args).await,
-        None => run(cli).await,
+    let ended = match Cli::parse() {
+        Cli { instead: Some(Instead::Chaos(args)), .. } => chaos::run(args).await,
+        Cli { demo: Some(args), .. } => run(args).await,
+        // Without a subcommand the parser asks for the demo's own arguments.
+        Cli { .. } => Err(eyre::eyre!("nothing to show; see --help")),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,7 +91,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> eyre::Result<()> {
+async fn run(cli: DemoArgs) -> eyre::Result<()> {
     let results = stage::results_dir(&cli.out);
     let pieces = pieces(&cli.input, &results)?;
     let socket = match cli.engine {

@@ -92,7 +92,7 @@ impl Cast {
                         Some(point) if random.gen_ratio(3, 4) => {
                             // To the end of the line: it is gone once it was reached.
                             player.open.insert(0, point.clone());
-                            Some(format!("{point}:{}", random.gen_range(1..=3)))
+                            Some(format!("{point}:{}", random.gen_range(1..=2)))
                         }
                         Some(point) => {
                             player.open.push(point);
