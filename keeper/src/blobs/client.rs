@@ -5,6 +5,7 @@
 //! checked before a file gets its name, and paths cannot leave their folder.
 
 mod pauses;
+mod pinned;
 mod transfer;
 
 use std::{
@@ -14,15 +15,19 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B128, B256, Bytes},
     signers::local::PrivateKeySigner,
 };
 use contracts::ids::AgreementId;
 use futures_util::StreamExt;
-use reqwest::{Method, Response, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{
+    Method, Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    redirect::Policy,
+};
 use serde::de::DeserializeOwned;
 
-use self::pauses::Pauses;
+use self::{pauses::Pauses, pinned::Pinned};
 use super::{
     auth::{SIGN_AHEAD_S, Subject},
     guard::{self, Endpoint, GuardError},
@@ -38,6 +43,8 @@ use crate::{
 const READ_TIME: Duration = Duration::from_secs(30);
 /// Longest wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Between two looks at a provider whose index is behind.
+const BLOCK_PAUSE: Duration = Duration::from_millis(200);
 /// Largest JSON answer, bytes: a manifest as a JSON string may take up to six times its size.
 const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
 
@@ -79,6 +86,8 @@ pub enum ClientError {
         status: u16,
         /// In its own words, cut.
         detail: String,
+        /// Newest block of its index, if that is why.
+        block: Option<u64>,
     },
     /// What it sent is not what was promised.
     #[error("rental {rental}: the provider sent a wrong {what}; do not pay for it without a dispute")]
@@ -142,13 +151,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::Endpoint`].
     pub async fn connect(endpoint: &str, allow_private: bool, auth: ClientAuth) -> Result<Self, ClientError> {
-        let Endpoint { url, addresses } = guard::resolve(endpoint, allow_private).await?;
+        let endpoint = guard::resolve(endpoint, allow_private).await?;
+        Self::to(endpoint, auth)
+    }
+
+    fn to(Endpoint { url, addresses }: Endpoint, auth: ClientAuth) -> Result<Self, ClientError> {
         let endpoint = url.as_str().trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
-            .resolve_to_addrs(url.host_str().unwrap_or_default(), &addresses)
+            // No name is resolved again: it may lead elsewhere by now.
+            .dns_resolver(Pinned(addresses))
             .redirect(Policy::none())
             // A proxy would resolve the name anew and go where it leads now.
             .no_proxy()
+            // What unpacks to a thousand times its size is not asked for.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .connect_timeout(CONNECT_TIME)
             .read_timeout(READ_TIME)
             .build()
@@ -158,6 +177,30 @@ impl Client {
                 reason: in_full(&error),
             })?;
         Ok(Self { http, endpoint, auth })
+    }
+
+    /// Waits until the provider's index, which may be some blocks behind, knows a rental that was matched in
+    /// `matched_block`: for `at_most`, and not at all if its index is past that block.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when the rental is not known there in time.
+    pub async fn wait_until_known(
+        &self,
+        rental: AgreementId,
+        matched_block: u64,
+        at_most: Duration,
+    ) -> Result<RentalView, ClientError> {
+        let until = tokio::time::Instant::now() + at_most;
+        loop {
+            match self.status(rental).await {
+                Err(ClientError::Refused { status: 404, block: Some(block), .. })
+                    if block < matched_block && tokio::time::Instant::now() < until =>
+                {
+                    tokio::time::sleep(BLOCK_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Pushes what the provider lacks of spec and inputs; `blob` says where an input's bytes are.
@@ -307,6 +350,7 @@ impl Client {
             chain_id: self.auth.chain_id,
             market: self.auth.market,
             expires_unix_s: now + SIGN_AHEAD_S,
+            nonce: B128::random(),
         };
         let headers = subject.sign(&self.auth.signer)?;
         Ok(self.http.request(method, format!("{}{path}", self.endpoint)).headers(headers))
@@ -321,6 +365,10 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(&method, path, &error))?;
         let status = response.status();
         if status.is_success() {
+            if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|it| *it != "identity") {
+                let detail = format!("it answered with content-encoding {encoding:?}, which is not taken");
+                return Err(self.refused(&method, path, status.as_u16(), detail, None));
+            }
             return Ok(response);
         }
         let mut body = Vec::new();
@@ -331,12 +379,17 @@ impl Client {
                 break;
             }
         }
-        let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
-        let detail = detail.unwrap_or_else(|_| "no reason was given".into());
+        let problem = serde_json::from_slice::<Problem>(&body).ok();
+        let block = problem.as_ref().and_then(|problem| problem.block);
+        let detail = problem.map_or_else(|| "no reason was given".into(), |problem| problem.detail);
         // A stranger's words go to logs and terminals.
         let detail = detail.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Err(self.refused(&method, path, status.as_u16(), detail, block))
+    }
+
+    fn refused(&self, method: &Method, path: &str, status: u16, detail: String, block: Option<u64>) -> ClientError {
         let what = format!("{method} {path}");
-        Err(ClientError::Refused { endpoint: self.endpoint.clone(), what, status: status.as_u16(), detail })
+        ClientError::Refused { endpoint: self.endpoint.clone(), what, status, detail, block }
     }
 
     fn unreachable(&self, method: &Method, path: &str, error: &reqwest::Error) -> ClientError {

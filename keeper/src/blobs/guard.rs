@@ -98,6 +98,10 @@ fn parse(endpoint: &str) -> Result<Url, GuardError> {
     if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
         return refuse("it has no host, or port 0");
     }
+    // Other services of a host live there, which a request of ours could be taken for.
+    if url.port().is_some_and(|port| port < 1_024 && !matches!(port, 80 | 443)) {
+        return refuse("its port is below 1024 and neither 80 nor 443");
+    }
     Ok(url)
 }
 
@@ -164,6 +168,7 @@ mod tests {
             "192.0.1.1",
             "223.1.1.1",
             "2606:4700::1",
+            "64:ff9b::808:808",
             "::ffff:8.8.8.8",
             "2002:808:808::1",
         ] {
@@ -196,6 +201,21 @@ mod tests {
             "ff02::1",
             "2001::1",
             "2001:db8::1",
+            "3fff::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::c0a8:1",
+            "64:ff9b:1::808:808",
+            "192.0.0.170",
+            "192.88.99.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "239.255.255.255",
+            "febf::1",
+            "5f00::1",
+            "::ffff:169.254.169.254",
+            "::ffff:0:10.0.0.1",
+            "2002:7f00:1::",
             "fec0::1",
             "100::1",
             "::127.0.0.1",
@@ -215,6 +235,12 @@ mod tests {
         check("http://me:secret@1.1.1.1", false, "user name").await;
         check("http://1.1.1.1/v1?x", false, "a path").await;
         check("http://1.1.1.1:0", false, "port 0").await;
+        for port in [1, 22, 25, 81, 445, 1_023] {
+            check(&format!("http://1.1.1.1:{port}"), true, "below 1024").await;
+            check(&format!("https://1.1.1.1:{port}"), false, "below 1024").await;
+        }
+        check("https://me@1.1.1.1", true, "user name").await;
+        check("gopher://1.1.1.1", true, "neither http nor https").await;
         check("not a url", false, "refused").await;
         check(&format!("http://{}.org", "x".repeat(600)), false, "512").await;
         check("http://127.0.0.1:8080", false, "a loopback address").await;
@@ -225,6 +251,14 @@ mod tests {
         check("http://0x7f.1", false, "a loopback address").await;
         check("http://0xa9fea9fe", false, "a link-local address").await;
         check("http://[::ffff:a00:1]", false, "a private address").await;
+        check("http://[::ffff:127.0.0.1]:8080", false, "a loopback address").await;
+        check("http://[64:ff9b::7f00:1]", false, "a loopback address").await;
+        check("http://[64:ff9b:1::808:808]", false, "a reserved address").await;
+        check("http://[ff02::1]", true, "a multicast address").await;
+        check("http://[::ffff:224.0.0.1]", true, "a multicast address").await;
+        check("http://017700000001", false, "a loopback address").await;
+        check("http://127.1", false, "a loopback address").await;
+        check("http://①②⑦.⓪.⓪.①", false, "a loopback address").await;
         check("http://224.0.0.1", true, "a multicast address").await;
         let private = resolve("http://127.0.0.1:8080", true).await.unwrap();
         assert_eq!(private.addresses, ["127.0.0.1:8080".parse().unwrap()]);

@@ -17,6 +17,8 @@ pub mod store;
 
 pub use self::{
     client::{Client, ClientAuth, ClientError, PushReport},
-    server::{Access, BlobEvent, RentalAccess, RentalView, ServerConfig, ServerState, router, serve},
+    server::{
+        Access, BlobEvent, RentalAccess, RentalView, Seen, ServerConfig, ServerLimits, ServerState, router, serve,
+    },
     store::{MissingInput, RentalFiles, ResultDocument, Store, StoreError, StoreLimits, Upload},
 };

@@ -15,7 +15,7 @@ use crate::{
         containers::{Engine, EngineConfig, Limits},
         errands::Workshop,
     },
-    blobs::{Access, RentalAccess, ServerConfig, ServerState, Store, StoreLimits, serve},
+    blobs::{Access, RentalAccess, Seen, ServerConfig, ServerLimits, ServerState, Store, StoreLimits, serve},
     config::{Config, EngineKind, ProviderConfig},
     event::Event,
     keeper::{GRACE_S, ProviderSide},
@@ -25,6 +25,10 @@ use crate::{
 const STORE_BYTES: u64 = 8 << 30;
 /// Blobs of one rental, bytes.
 const RENTAL_BYTES: u64 = 1 << 30;
+/// Inputs of all rentals of one agent together, bytes.
+const AGENT_BYTES: u64 = STORE_BYTES / 2;
+/// Rentals of one agent whose blobs are kept at a time.
+const AGENT_RENTALS: usize = 5_000;
 /// A worker's processes and threads.
 const WORKER_PIDS: u32 = 64;
 
@@ -48,14 +52,25 @@ pub(super) async fn provider_side(
     };
     let engine = Engine::connect(&engine_config).await?;
     let image = engine.load_worker_image(&provider.worker).await?;
-    let limits = StoreLimits { total_bytes: STORE_BYTES, rental_bytes: RENTAL_BYTES, grace_s: GRACE_S };
+    let limits = StoreLimits {
+        total_bytes: STORE_BYTES,
+        rental_bytes: RENTAL_BYTES,
+        agent_bytes: AGENT_BYTES,
+        agent_rentals: AGENT_RENTALS,
+        grace_s: GRACE_S,
+    };
     let store = Store::open(&data_dir.join("blobs"), limits).await?;
     let listener = bind(provider.listen, "provider.listen").await?;
     let endpoint = match &provider.endpoint {
         Some(endpoint) => endpoint.clone(),
         None => format!("http://{}", listener.local_addr()?),
     };
-    let server = ServerConfig { chain_id: config.chain.chain_id, market: config.chain.market, provider: address };
+    let server = ServerConfig {
+        chain_id: config.chain.chain_id,
+        market: config.chain.market,
+        provider: address,
+        limits: ServerLimits::default(),
+    };
     let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
     let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
     let stop = hands.stop.clone();
@@ -103,8 +118,9 @@ pub(super) async fn provider_side(
 /// Who may talk about a rental over the data plane: the index says.
 fn access(index: Index) -> Access {
     Arc::new(move |rental: AgreementId| {
-        let row = index.snapshot().ok()?.agreement(rental).ok()??;
-        access_of(&row)
+        let Ok(snapshot) = index.snapshot() else { return Seen { block: 0, rental: None } };
+        let block = snapshot.head().map_or(0, |head| head.number);
+        Seen { block, rental: snapshot.agreement(rental).ok().flatten().as_ref().and_then(access_of) }
     })
 }
 

@@ -74,9 +74,8 @@ async fn an_upload_resumes_and_a_changed_file_is_named() {
     let mut plane = Plane::start().await;
     let input = noise(100_000, 1);
     let spec = spec(&[&input]);
-    let rental = plane.rent(1, &spec);
+    let rental = plane.delivered(1, &spec).await;
     let file = plane.file("input", &input);
-    plane.store.accept_spec(rental, sha256(&spec.to_bytes()), &spec.to_bytes()).await.unwrap();
     let mut upload = plane.store.begin(rental, sha256(&input), 0).await.unwrap().unwrap();
     upload.write(&input[..60_000]).await.unwrap();
     drop(upload);
@@ -113,8 +112,7 @@ async fn a_provider_that_is_away_is_named_and_one_that_comes_back_is_found() {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let listener = TcpListener::bind(&address).await.unwrap();
     let (events, _inbox) = tokio::sync::mpsc::channel(1);
-    let access = crate::support::access(&plane.rentals);
-    let state = keeper::blobs::ServerState::new(crate::support::config(), plane.store.clone(), access, events);
+    let state = keeper::blobs::ServerState::new(plane.config(), plane.store.clone(), plane.access(), events);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(keeper::blobs::serve(listener, state, async {
         let _ = stopped.await;
@@ -175,6 +173,9 @@ async fn redirects_are_not_followed_and_endless_answers_end() {
     };
     let error = liar(Router::new().fallback(get(endless))).await.status(id(1)).await.unwrap_err();
     assert!(error.to_string().contains("more than"), "{error}");
+    let packed = || async { ([("content-encoding", "gzip")], "{}") };
+    let error = liar(Router::new().fallback(get(packed))).await.status(id(1)).await.unwrap_err();
+    assert!(error.to_string().contains("content-encoding"), "{error}");
     let rude = || async {
         (
             StatusCode::FORBIDDEN,

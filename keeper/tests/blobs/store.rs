@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use alloy::primitives::Bytes;
+use alloy::primitives::{Address, Bytes};
 use keeper::{
     blobs::{Store, StoreError, StoreLimits},
     spec::{RentalSpec, sha256},
@@ -11,7 +11,13 @@ use keeper::{
 use crate::support::{LIMITS, id, noise, result, spec};
 
 async fn accept(store: &Store, number: u64, spec: &RentalSpec) {
-    store.accept_spec(id(number), sha256(&spec.to_bytes()), &spec.to_bytes()).await.unwrap();
+    accept_of(store, AGENT, number, spec).await.unwrap();
+}
+
+const AGENT: Address = Address::repeat_byte(1);
+
+async fn accept_of(store: &Store, agent: Address, number: u64, spec: &RentalSpec) -> Result<RentalSpec, StoreError> {
+    store.accept_spec(id(number), agent, sha256(&spec.to_bytes()), &spec.to_bytes()).await
 }
 
 async fn put(store: &Store, number: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -72,6 +78,28 @@ async fn space_is_bounded_and_comes_back() {
     put(&store, 2, &second).await.unwrap();
     store.release(id(2)).await.unwrap();
     put(&store, 1, &first).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_agent_does_not_take_the_whole_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = StoreLimits { agent_rentals: 2, agent_bytes: 10_000, ..LIMITS };
+    let store = Store::open(folder.path(), limits).await.unwrap();
+    let (small, large) = (spec(&[&noise(1_000, 1)]), spec(&[&noise(9_500, 2)]));
+    accept(&store, 1, &small).await;
+    let error = accept_of(&store, AGENT, 2, &large).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Full(text) if text.contains("10000 are taken")), "{error}");
+    accept(&store, 3, &small).await;
+    let error = accept_of(&store, AGENT, 4, &small).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Full(text) if text.contains("2 rentals")), "{error}");
+    // What is there already is no new rental, and others have shares of their own: also after a restart.
+    accept(&store, 1, &small).await;
+    drop(store);
+    let store = Store::open(folder.path(), limits).await.unwrap();
+    assert!(accept_of(&store, AGENT, 4, &small).await.is_err());
+    accept_of(&store, Address::repeat_byte(2), 2, &large).await.unwrap();
+    store.release(id(1)).await.unwrap();
+    accept(&store, 4, &small).await;
 }
 
 #[tokio::test]

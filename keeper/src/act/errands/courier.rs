@@ -1,6 +1,6 @@
 //! An agent's side: hands work to a provider, brings its result and checks it against the chain.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use alloy::{
     primitives::{Address, B256, Bytes},
@@ -22,6 +22,9 @@ use crate::{
 
 /// Largest result an agent brings, bytes.
 const MAX_RESULT_BYTES: u64 = 1 << 30;
+
+/// How long a provider's index may take to reach the block of the match.
+const BLOCK_TIME: Duration = Duration::from_secs(15);
 
 /// Bytes that contradict what the provider signed are a reason to dispute; everything else may pass.
 fn served(error: ClientError) -> ErrandError {
@@ -69,6 +72,7 @@ impl Courier {
         }
         let client = self.connect(endpoint).await?;
         let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
+        client.wait_until_known(row.id, matched.block, BLOCK_TIME).await.map_err(retry)?;
         let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
         client.push(row.id, &job.spec.to_bytes(), &job.spec, blob).await.map_err(retry)?;
         let start = Start {

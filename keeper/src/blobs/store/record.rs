@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use contracts::ids::AgreementId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -37,6 +37,9 @@ pub(super) struct Record {
     /// Format, 1.
     pub(super) version: u32,
     pub(super) rental: AgreementId,
+    /// Whose share of the store it takes.
+    #[serde(default)]
+    pub(super) agent: Address,
     pub(super) spec_hash: B256,
     /// The spec and its inputs.
     pub(super) inputs: Vec<BlobRef>,
