@@ -107,6 +107,11 @@ pub struct AgentConfig {
     /// How bids are priced.
     #[serde(default)]
     pub strategy: StrategyConfig,
+    /// PEM file of root certificates that are trusted besides the system's.
+    pub extra_ca: Option<PathBuf>,
+    /// Whether work goes to providers without TLS too. The demo preset always allows it.
+    #[serde(default)]
+    pub allow_plain_http: bool,
 }
 
 /// The bid strategy: one file under `strategy/` each.
@@ -145,6 +150,11 @@ pub struct ProviderConfig {
     pub listen: SocketAddr,
     /// URL at which agents reach it; published on chain. `http://<listen>` if absent.
     pub endpoint: Option<String>,
+    /// Certificate and key of the data plane, if it speaks TLS itself.
+    pub tls: Option<TlsConfig>,
+    /// Whether the data plane may do without TLS. The demo preset always allows it.
+    #[serde(default)]
+    pub allow_plain_http: bool,
     /// What runs the workers.
     #[serde(default)]
     pub engine: EngineKind,
@@ -162,6 +172,16 @@ pub struct ProviderConfig {
     /// Earnings above this are withdrawn to the key.
     #[serde(default)]
     pub withdraw_above: Price,
+}
+
+/// PEM files, read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 fn default_max_duration() -> Duration {
@@ -233,10 +253,15 @@ impl Config {
         if let Some(agent) = &mut self.agent {
             anchor(&mut agent.session_key.keystore);
             anchor(&mut agent.relayer_key.keystore);
+            agent.extra_ca.iter_mut().for_each(anchor);
         }
         if let Some(provider) = &mut self.provider {
             anchor(&mut provider.key.keystore);
             anchor(&mut provider.worker);
+            if let Some(tls) = &mut provider.tls {
+                anchor(&mut tls.certificate);
+                anchor(&mut tls.key);
+            }
         }
     }
 
@@ -267,6 +292,17 @@ impl Config {
         let longest_s = provider.max_duration.as_secs();
         if !(600..=86_400).contains(&longest_s) {
             return Err(format!("provider.max_duration = {longest_s} s; use 10 min (the shortest book) to 24 h"));
+        }
+        let is_https = provider.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if provider.tls.is_some() && !is_https {
+            return Err(
+                "provider.tls is given, so provider.endpoint must be the https:// URL of its certificate".into()
+            );
+        }
+        if self.chain.preset != Preset::Demo && !is_https && !provider.allow_plain_http {
+            return Err("provider.endpoint is not https://, so everybody on the way could read inputs and results; \
+                        set provider.tls, or endpoint to an https:// proxy, or allow_plain_http = true"
+                .into());
         }
         if provider.reserve_per_hour.0 == Amount::ZERO {
             return Err("provider.reserve_per_hour = 0; state the lowest price you sell at".into());
@@ -318,6 +354,17 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_asked_for_outside_the_demo() {
+        let with = |lines: &str| load(&GOOD.replace("\"demo\"", "\"l2\"").replace("slots = 2", lines));
+        let tls = "slots = 2\nendpoint = \"https://a.example\"\ntls = { certificate = \"c.pem\", key = \"k.pem\" }";
+        let files = with(tls).unwrap().provider.unwrap().tls.unwrap();
+        assert!(files.certificate.is_absolute() && files.key.ends_with("k.pem"));
+        with("slots = 2\nendpoint = \"https://behind.a.proxy\"").unwrap();
+        with("slots = 2\nallow_plain_http = true").unwrap();
+        with("slots = 2\nendpoint = \"http://a.example\"").unwrap_err();
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, word) in [
             ("slots = 2", "slots = 0", "provider.slots"),
@@ -326,6 +373,9 @@ mod tests {
             ("\"0.01\"", "\"cheap\"", "cheap"),
             ("cpus = 0.5", "cpus = 0.0", "provider.cpus"),
             ("[\"http://127.0.0.1:8545\"]", "[]", "chain.rpc_urls"),
+            ("slots = 2", "slots = 2\ntls = { certificate = \"c.pem\", key = \"k.pem\" }", "provider.endpoint must be"),
+            ("slots = 2", "slots = 2\ntls = { certificate = \"c.pem\" }", "key"),
+            ("\"demo\"", "\"l2\"", "allow_plain_http"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(word), "{word}: {error}");

@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 use self::{pauses::Pauses, pinned::Pinned};
 use super::{
     auth::{SIGN_AHEAD_S, Subject},
-    guard::{self, Endpoint, GuardError},
+    guard::{self, Endpoint, GuardError, Reach},
     server::{Countersignature, Problem, RentalView},
     store::ResultDocument,
 };
@@ -146,20 +146,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// Checks and resolves the endpoint; nothing is sent yet. `allow_private` is for the demo preset.
+    /// Checks and resolves the endpoint; nothing is sent yet.
     ///
     /// # Errors
     /// [`ClientError::Endpoint`].
-    pub async fn connect(endpoint: &str, allow_private: bool, auth: ClientAuth) -> Result<Self, ClientError> {
-        let endpoint = guard::resolve(endpoint, allow_private).await?;
-        Self::to(endpoint, auth)
+    pub async fn connect(endpoint: &str, reach: &Reach, auth: ClientAuth) -> Result<Self, ClientError> {
+        let endpoint = guard::resolve(endpoint, reach).await?;
+        Self::to(endpoint, reach, auth)
     }
 
-    fn to(Endpoint { url, addresses }: Endpoint, auth: ClientAuth) -> Result<Self, ClientError> {
+    fn to(Endpoint { url, addresses }: Endpoint, reach: &Reach, auth: ClientAuth) -> Result<Self, ClientError> {
         let endpoint = url.as_str().trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
             // No name is resolved again: it may lead elsewhere by now.
             .dns_resolver(Pinned(addresses))
+            .tls_certs_merge(reach.extra_ca.iter().cloned())
             .redirect(Policy::none())
             // A proxy would resolve the name anew and go where it leads now.
             .no_proxy()
@@ -404,7 +405,7 @@ fn is_passing(status: u16) -> bool {
 }
 
 /// An error with all its causes: reqwest's own text says only that something failed.
-fn in_full(error: &reqwest::Error) -> String {
+pub(super) fn in_full(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -23,6 +23,7 @@ mod problem;
 mod range;
 mod replay;
 mod routes;
+mod tls;
 
 use std::{
     io,
@@ -48,14 +49,18 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Semaphore, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::problem::Problem;
 pub(super) use self::routes::{Countersignature, RECEIVED};
 use self::{pace::Watched, places::Places, replay::Served};
+pub use self::{
+    problem::Problem,
+    tls::{Tls, TlsError},
+};
 use super::store::{MissingInput, Store};
 
 /// All headers of a request together, bytes.
@@ -246,11 +251,16 @@ fn household(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Serves until `shutdown`, then lets transfers go on for 2 seconds.
+/// Serves until `shutdown`, then lets transfers go on for 2 seconds. With `tls`, nothing else is spoken.
 ///
 /// # Errors
 /// Never after it has begun: a connection that cannot be accepted is logged and the next one is tried.
-pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    state: ServerState,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let limits = state.config.limits;
     let router = router(state);
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -278,26 +288,20 @@ pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Fut
             tracing::debug!(%peer, "too many connections to the data plane from this address; this one is closed");
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_time)
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(Watched::new(stream, limits.write_idle)), service);
-        let stop = stop.clone();
+        let stream = Watched::new(stream, limits.write_idle);
+        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
             let _held = (slot, place);
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::time::timeout(CONNECTION_TIME, async {
-                tokio::select! {
-                    ended = connection.as_mut() => return ended,
-                    () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-                }
-                connection.await
-            });
-            if let Ok(Err(error)) = ended.await {
-                tracing::debug!(%peer, %error, "a connection to the data plane ended early");
+            let talk = async {
+                let Some(tls) = tls else { return converse(stream, router, &limits, stop).await };
+                // A handshake is as long as headers may be, so that nobody holds a connection with half of one.
+                let greeted =
+                    tokio::time::timeout(limits.header_time, async { tls.acceptor().await.accept(stream).await });
+                let stream = greeted.await.map_err(|_| "the TLS handshake took too long")??;
+                converse(stream, router, &limits, stop).await
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME, talk).await {
+                tracing::debug!(%peer, error, "a connection to the data plane ended early");
             }
         });
     }
@@ -306,4 +310,25 @@ pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Fut
     // Whoever is cut off here resumes later.
     let _ = tokio::time::timeout(SHUTDOWN_TIME, connections.wait()).await;
     Ok(())
+}
+
+/// Answers the requests of one connection until it ends, or the server does.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    limits: &ServerLimits,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
 }

@@ -10,6 +10,7 @@ use tracing::info;
 use super::{Hands, jobs_dir};
 use crate::{
     act::{errands::Courier, relay::Session},
+    blobs::Reach,
     config::{AgentConfig, Config},
     keeper::AgentSide,
     purse::Purse,
@@ -28,11 +29,16 @@ pub(super) async fn agent_side(
     if code.is_empty() {
         bail!("agent.wallet {} has no code on this chain; create it first, or check the address", agent.wallet);
     }
+    let demo = chain.preset == Preset::Demo;
+    let mut reach = Reach { private: demo, plain_http: demo || agent.allow_plain_http, extra_ca: Vec::new() };
+    if let Some(path) = &agent.extra_ca {
+        reach.trust(path)?;
+    }
     let courier = Courier {
         key: session.clone(),
         chain_id: chain.chain_id,
         market: chain.market,
-        allow_private: chain.preset == Preset::Demo,
+        reach,
         jobs_dir: jobs_dir(data_dir),
     };
     let key = session.address();

@@ -3,11 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use alloy::signers::local::PrivateKeySigner;
-use contracts::ids::AgreementId;
+use contracts::{ids::AgreementId, params::Preset};
 use eyre::bail;
 use indexer::{Index, rows::AgreementRow};
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{EVENTS, Hands, bind, folder::node_id};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         containers::{Engine, EngineConfig, Limits},
         errands::Workshop,
     },
-    blobs::{Access, RentalAccess, Seen, ServerConfig, ServerLimits, ServerState, Store, StoreLimits, serve},
+    blobs::{Access, RentalAccess, Seen, ServerConfig, ServerLimits, ServerState, Store, StoreLimits, Tls, serve},
     config::{Config, EngineKind, ProviderConfig},
     event::Event,
     keeper::{GRACE_S, ProviderSide},
@@ -61,10 +61,14 @@ pub(super) async fn provider_side(
     };
     let store = Store::open(&data_dir.join("blobs"), limits).await?;
     let listener = bind(provider.listen, "provider.listen").await?;
+    let tls = provider.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose()?;
     let endpoint = match &provider.endpoint {
         Some(endpoint) => endpoint.clone(),
         None => format!("http://{}", listener.local_addr()?),
     };
+    if config.chain.preset != Preset::Demo && !endpoint.starts_with("https://") {
+        warn!(%endpoint, "the data plane is PLAIN HTTP: everybody on the way reads inputs and results, and agents refuse it unless told otherwise; set provider.tls");
+    }
     let server = ServerConfig {
         chain_id: config.chain.chain_id,
         market: config.chain.market,
@@ -75,7 +79,7 @@ pub(super) async fn provider_side(
     let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
     let stop = hands.stop.clone();
     hands.tasks.spawn(async move {
-        if let Err(error) = serve(listener, state, stop.cancelled_owned()).await {
+        if let Err(error) = serve(listener, tls, state, stop.cancelled_owned()).await {
             error!(%error, "the data plane ended");
         }
     });

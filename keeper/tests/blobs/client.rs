@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 use keeper::{
-    blobs::{Client, ClientError, PushReport},
+    blobs::{Client, ClientError, PushReport, Reach},
     spec::{InputRef, sha256},
 };
 use tokio::net::TcpListener;
@@ -114,7 +114,7 @@ async fn a_provider_that_is_away_is_named_and_one_that_comes_back_is_found() {
     let (events, _inbox) = tokio::sync::mpsc::channel(1);
     let state = keeper::blobs::ServerState::new(plane.config(), plane.store.clone(), plane.access(), events);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(keeper::blobs::serve(listener, state, async {
+    let server = tokio::spawn(keeper::blobs::serve(listener, None, state, async {
         let _ = stopped.await;
     }));
     assert!(!back.await.unwrap().unwrap().have_spec);
@@ -127,7 +127,8 @@ async fn a_provider_that_is_away_is_named_and_one_that_comes_back_is_found() {
 #[tokio::test]
 async fn private_endpoints_are_refused_outside_the_demo() {
     let plane = Plane::start().await;
-    let error = Client::connect(&plane.endpoint, false, auth(&PrivateKeySigner::random())).await.unwrap_err();
+    let reach = Reach { plain_http: true, ..Reach::default() };
+    let error = Client::connect(&plane.endpoint, &reach, auth(&PrivateKeySigner::random())).await.unwrap_err();
     assert!(error.to_string().contains("a loopback address"), "{error}");
 }
 
@@ -136,7 +137,7 @@ async fn liar(router: Router) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Client::connect(&endpoint, true, auth(&PrivateKeySigner::random())).await.unwrap()
+    Client::connect(&endpoint, &Reach::demo(), auth(&PrivateKeySigner::random())).await.unwrap()
 }
 
 #[tokio::test]

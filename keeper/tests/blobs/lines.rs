@@ -9,7 +9,7 @@ use std::{
 };
 
 use keeper::{
-    blobs::{Client, ClientError},
+    blobs::{Client, ClientError, Reach, ServerLimits, StoreLimits},
     spec::sha256,
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Plane, auth, id, noise, spec};
+use crate::support::{LIMITS, Plane, auth, id, noise, spec};
 
 /// Passes bytes on and breaks each connection once so many have gone either way.
 struct BadLine {
@@ -71,13 +71,13 @@ async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + 
 
 #[tokio::test]
 async fn work_and_results_get_through_a_line_that_keeps_breaking() {
-    let plane = Plane::start().await;
+    let plane = Plane::with(ServerLimits::default(), StoreLimits { total_bytes: 1 << 22, ..LIMITS }).await;
     let input = noise(400_000, 1);
     let spec = spec(&[&input]);
     let rental = plane.rent(1, &spec);
     let file = plane.file("input", &input);
     let line = BadLine::to(&plane, 90_000).await;
-    let client = Client::connect(&line.endpoint, true, auth(&plane.agent)).await.unwrap();
+    let client = Client::connect(&line.endpoint, &Reach::demo(), auth(&plane.agent)).await.unwrap();
     client.push(rental, &spec.to_bytes(), &spec, |_| file.clone()).await.unwrap();
     assert_eq!(std::fs::read(plane.store.blob_path(&sha256(&input))).unwrap(), input);
     let breaks = line.breaks.swap(0, Ordering::SeqCst);

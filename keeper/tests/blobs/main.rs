@@ -7,3 +7,4 @@ mod lines;
 mod server;
 mod store;
 mod support;
+mod tls;

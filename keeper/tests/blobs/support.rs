@@ -21,7 +21,7 @@ use contracts::{
 };
 use keeper::{
     blobs::{
-        Access, BlobEvent, Client, ClientAuth, RentalAccess, ResultDocument, Seen, ServerConfig, ServerLimits,
+        Access, BlobEvent, Client, ClientAuth, Reach, RentalAccess, ResultDocument, Seen, ServerConfig, ServerLimits,
         ServerState, Store, StoreLimits, auth::Subject, serve,
     },
     spec::{InputRef, Manifest, OutputRef, Receipt, RentalSpec, TaskSpec, TaskType, result_hash, sha256},
@@ -94,7 +94,7 @@ impl Plane {
         let (stop, stopped) = oneshot::channel();
         let state = ServerState::new(self.config(), self.store.clone(), self.access(), sender);
         self.stop = Some(stop);
-        self.server = Some(tokio::spawn(serve(listener, state, async {
+        self.server = Some(tokio::spawn(serve(listener, None, state, async {
             let _ = stopped.await;
         })));
     }
@@ -153,7 +153,7 @@ impl Plane {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(&self.endpoint, true, auth(&self.agent)).await.unwrap()
+        Client::connect(&self.endpoint, &Reach::demo(), auth(&self.agent)).await.unwrap()
     }
 
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {

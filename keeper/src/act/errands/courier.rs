@@ -14,7 +14,7 @@ use indexer::rows::AgreementRow;
 
 use super::{ErrandError, KILLED, retry};
 use crate::{
-    blobs::{Client, ClientAuth, ClientError, ResultDocument},
+    blobs::{Client, ClientAuth, ClientError, Reach, ResultDocument},
     intake,
     job::Job,
     spec::{Manifest, result_hash, sha256},
@@ -43,8 +43,8 @@ pub struct Courier {
     pub chain_id: u64,
     /// AIPowerRental.
     pub market: Address,
-    /// Whether providers may be on private addresses.
-    pub allow_private: bool,
+    /// Where providers may be.
+    pub reach: Reach,
     /// Folder of the stored inputs.
     pub jobs_dir: PathBuf,
 }
@@ -115,7 +115,7 @@ impl Courier {
 
     async fn connect(&self, endpoint: &str) -> Result<Client, ErrandError> {
         let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
-        Client::connect(endpoint, self.allow_private, auth).await.map_err(retry)
+        Client::connect(endpoint, &self.reach, auth).await.map_err(retry)
     }
 }
 

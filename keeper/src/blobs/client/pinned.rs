@@ -23,7 +23,10 @@ mod tests {
     use contracts::ids::AgreementId;
     use tokio::net::TcpListener;
 
-    use crate::blobs::{Client, ClientAuth, ClientError, guard::Endpoint};
+    use crate::blobs::{
+        Client, ClientAuth, ClientError,
+        guard::{Endpoint, Reach},
+    };
 
     /// A server that refuses everything with its own status.
     async fn listen(address: &str, status: u16) -> SocketAddr {
@@ -45,7 +48,7 @@ mod tests {
         for name in ["localhost", "localhost.", "rebound.invalid"] {
             let url = format!("http://{name}:{}", checked.port()).parse().unwrap();
             let auth = ClientAuth { signer: PrivateKeySigner::random(), chain_id: 1, market: Address::ZERO };
-            let client = Client::to(Endpoint { url, addresses: vec![checked] }, auth).unwrap();
+            let client = Client::to(Endpoint { url, addresses: vec![checked] }, &Reach::demo(), auth).unwrap();
             let error = client.status(AgreementId::default()).await.unwrap_err();
             assert!(matches!(error, ClientError::Refused { status: 403, .. }), "{name}: {error}");
         }
