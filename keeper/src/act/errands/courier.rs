@@ -26,10 +26,14 @@ const MAX_RESULT_BYTES: u64 = 1 << 30;
 /// How long a provider's index may take to reach the block of the match.
 const BLOCK_TIME: Duration = Duration::from_secs(15);
 
-/// Bytes that contradict what the provider signed are a reason to dispute; everything else may pass.
+/// Bytes that contradict what the provider signed are a reason to dispute, and so is a provider that keeps them to
+/// itself; what goes wrong here is not.
 fn served(error: ClientError) -> ErrandError {
     match error {
         ClientError::Content { .. } => ErrandError::Refuted(error.to_string()),
+        ClientError::Unreachable { .. } | ClientError::Refused { .. } | ClientError::Endpoint(_) => {
+            ErrandError::Unserved(error.to_string())
+        }
         other => retry(other),
     }
 }
@@ -70,7 +74,7 @@ impl Courier {
         if row.spec_hash != job.spec_hash {
             return Err(retry("the rental is for another spec than the job's"));
         }
-        let client = self.connect(endpoint).await?;
+        let client = self.connect(endpoint).await.map_err(retry)?;
         let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
         client.wait_until_known(row.id, matched.block, BLOCK_TIME).await.map_err(retry)?;
         let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
@@ -99,7 +103,7 @@ impl Courier {
         job: &Job,
     ) -> Result<Brought, ErrandError> {
         let submitted = row.submitted.as_ref().ok_or_else(|| retry("no result was submitted"))?;
-        let client = self.connect(endpoint).await?;
+        let client = self.connect(endpoint).await.map_err(served)?;
         let document = client.result(row.id, row.spec_hash).await.map_err(served)?;
         let manifest = check(&document, row, submitted.result_hash, submitted.receipt_root, signers)?;
         let folder = job.out_dir.clone();
@@ -113,9 +117,9 @@ impl Courier {
         Ok(Brought { exit_code: document.exit_code, files, message: worker_message(&folder, document.exit_code) })
     }
 
-    async fn connect(&self, endpoint: &str) -> Result<Client, ErrandError> {
+    async fn connect(&self, endpoint: &str) -> Result<Client, ClientError> {
         let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
-        Client::connect(endpoint, &self.reach, auth).await.map_err(retry)
+        Client::connect(endpoint, &self.reach, auth).await
     }
 }
 
