@@ -3,6 +3,7 @@
 //! Every errand may be cut off at any point and run again from its start.
 
 mod courier;
+mod heartbeat;
 mod workshop;
 
 pub use self::{

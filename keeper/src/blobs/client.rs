@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     act::containers::layout::{self, MAX_MANIFEST_BYTES, safe_path},
-    spec::{InputRef, Manifest, RentalSpec, sha256},
+    spec::{InputRef, Manifest, RentalSpec, Statement, sha256},
 };
 
 /// Longest silence of a provider.
@@ -267,6 +267,14 @@ impl Client {
             return Err(wrong(rental, format!("result: its receipt is for spec {}", document.receipt.spec_hash)));
         }
         Ok(document)
+    }
+
+    /// What the provider states of the work under way, oldest first. Whether it holds is for the caller to check.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn statements(&self, rental: AgreementId) -> Result<Vec<Statement>, ClientError> {
+        self.json(rental, &format!("/v1/rentals/{rental}/statements"), "list of statements").await
     }
 
     /// Fetches the outputs that the manifest lists into `folder`, and gives their paths in its order. Files that are

@@ -7,6 +7,7 @@
 //! POST /v1/rentals/{id}/countersignature  {"signature": "0x…"}: the agent's signature on the start
 //! GET  /v1/rentals/{id}                   RentalView
 //! GET  /v1/rentals/{id}/result            ResultDocument
+//! GET  /v1/rentals/{id}/statements        signs of life while the worker runs: the newest, oldest first
 //! GET  /v1/rentals/{id}/outputs/{sha256}  an output that the result's manifest lists; takes a range
 //! ```
 //!
@@ -223,6 +224,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/rentals/{id}/blobs/{sha256}", put(routes::put_blob).head(routes::head_blob))
         .route("/v1/rentals/{id}/countersignature", post(routes::countersign))
         .route("/v1/rentals/{id}/result", get(routes::result))
+        .route("/v1/rentals/{id}/statements", get(routes::statements))
         .route("/v1/rentals/{id}/outputs/{sha256}", get(routes::output))
         .fallback(routes::unknown)
         // Each handler reads its body under a limit of its own.

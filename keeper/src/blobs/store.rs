@@ -6,6 +6,7 @@
 mod error;
 mod record;
 mod space;
+mod statements;
 mod sweep;
 mod upload;
 
@@ -325,6 +326,7 @@ impl Store {
         blocking(move || {
             let paths = store.paths();
             record::remove(&paths.result(rental))?;
+            record::remove(&paths.statements(rental))?;
             record::remove(&paths.record(rental))?;
             let partials = paths.partials(rental);
             let partial_bytes = folder_bytes(&partials);

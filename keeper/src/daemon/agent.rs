@@ -39,6 +39,7 @@ pub(super) async fn agent_side(
         chain_id: chain.chain_id,
         market: chain.market,
         reach,
+        min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };
     let key = session.address();

@@ -19,7 +19,7 @@ use axum::{
 };
 use keeper::{
     blobs::{Client, ClientError, PushReport, Reach},
-    spec::{InputRef, sha256},
+    spec::{InputRef, Receipt, Statement, sha256},
 };
 use tokio::net::TcpListener;
 
@@ -67,6 +67,32 @@ async fn work_goes_there_and_results_come_back() {
     }
     let error = client.outputs(rental, &manifest, &folder, 100).await.unwrap_err();
     assert!(error.to_string().contains("at most 100"), "{error}");
+}
+
+#[tokio::test]
+async fn signs_of_life_are_served_to_the_agent() {
+    let plane = Plane::start().await;
+    let spec = spec(&[b"x"]);
+    let rental = plane.delivered(1, &spec).await;
+    let client = plane.client().await;
+    assert_eq!(client.statements(rental).await.unwrap(), []);
+    let key = PrivateKeySigner::random();
+    let hash = sha256(&spec.to_bytes());
+    let mut stated = Vec::new();
+    for sequence in 0..3 {
+        let receipt = Receipt::heartbeat(rental, "t0".into(), hash, sequence * 10, sequence);
+        stated.push(Statement::sign(receipt, &key).unwrap());
+        plane.store.keep_statement(stated[stated.len() - 1].clone()).await.unwrap();
+    }
+    let served = client.statements(rental).await.unwrap();
+    assert_eq!(served, stated);
+    assert!(served.iter().all(|stated| stated.signer() == Some(key.address())));
+    // Not those of other work under the same id, and not to anybody else.
+    plane.change(rental, |access| access.spec_hash = sha256(b"another"));
+    assert_eq!(client.statements(rental).await.unwrap(), []);
+    let stranger = Client::connect(&plane.endpoint, &Reach::demo(), auth(&PrivateKeySigner::random())).await.unwrap();
+    let error = stranger.statements(rental).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: 403, .. }), "{error}");
 }
 
 #[tokio::test]

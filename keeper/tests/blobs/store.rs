@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-use alloy::primitives::{Address, Bytes};
+use alloy::{
+    primitives::{Address, Bytes},
+    signers::local::PrivateKeySigner,
+};
 use keeper::{
     blobs::{Store, StoreError, StoreLimits},
-    spec::{RentalSpec, sha256},
+    spec::{Receipt, RentalSpec, Statement, sha256},
 };
 
 use crate::support::{LIMITS, id, noise, result, spec};
@@ -159,6 +162,42 @@ async fn results_are_published_again_after_a_kill_and_only_if_they_are_right() {
     let (outside, _) = result(id(2), &spec, &[("../store/x", b"x")]);
     let error = store.publish_result(id(2), outside, &out).await.unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn statements_are_kept_in_order_and_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    let key = PrivateKeySigner::random();
+    let work = spec(&[b"x"]);
+    let state = |spec: &RentalSpec, sequence| {
+        let hash = sha256(&spec.to_bytes());
+        Statement::sign(Receipt::heartbeat(id(1), "t0".into(), hash, sequence * 10, sequence), &key).unwrap()
+    };
+    assert!(matches!(store.keep_statement(state(&work, 0)).await, Err(StoreError::NotReferenced { .. })));
+    accept(&store, 1, &work).await;
+    assert_eq!(store.next_sequence(id(1)).await.unwrap(), 0);
+    for sequence in 0..40 {
+        store.keep_statement(state(&work, sequence)).await.unwrap();
+    }
+    // No position is used twice, not even after a kill, and none is left out.
+    drop(store);
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    for sequence in [0, 39, 41] {
+        let error = store.keep_statement(state(&work, sequence)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Sequence { next: 40, .. }), "{error}");
+    }
+    assert_eq!(store.next_sequence(id(1)).await.unwrap(), 40);
+    let kept = store.statements(id(1)).await.unwrap();
+    assert_eq!((kept.len(), &kept[0], kept.last()), (32, &state(&work, 8), Some(&state(&work, 39))));
+    // Another spec under the same id begins anew, and what is released is gone.
+    let other = spec(&[b"y"]);
+    assert!(store.keep_statement(state(&other, 40)).await.is_err());
+    accept(&store, 1, &other).await;
+    assert_eq!(store.next_sequence(id(1)).await.unwrap(), 0);
+    store.keep_statement(state(&other, 0)).await.unwrap();
+    store.release(id(1)).await.unwrap();
+    assert_eq!(files_under(folder.path()), 0);
 }
 
 #[tokio::test]

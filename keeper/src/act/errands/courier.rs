@@ -8,16 +8,18 @@ use alloy::{
 };
 use contracts::{
     bindings::Start,
+    ids::AgreementId,
     typed_data::{recover, start_digest},
 };
-use indexer::rows::AgreementRow;
+use indexer::rows::{AgreementRow, Submitted};
+use tracing::{debug, warn};
 
 use super::{ErrandError, KILLED, retry};
 use crate::{
     blobs::{Client, ClientAuth, ClientError, Reach, ResultDocument},
     intake,
     job::Job,
-    spec::{Manifest, result_hash, sha256},
+    spec::{Manifest, Receipt, Statement, result_hash, sha256},
 };
 
 /// Largest result an agent brings, bytes.
@@ -49,6 +51,8 @@ pub struct Courier {
     pub market: Address,
     /// Where providers may be.
     pub reach: Reach,
+    /// Least time that the market bills, seconds.
+    pub min_billed_s: u64,
     /// Folder of the stored inputs.
     pub jobs_dir: PathBuf,
 }
@@ -106,6 +110,15 @@ impl Courier {
         let client = self.connect(endpoint).await.map_err(served)?;
         let document = client.result(row.id, row.spec_hash).await.map_err(served)?;
         let manifest = check(&document, row, submitted.result_hash, submitted.receipt_root, signers)?;
+        check_bill(&document.receipt, row.id, submitted, self.min_billed_s)?;
+        match client.statements(row.id).await {
+            Ok(statements) => match check_order(&statements, row, signers) {
+                Ok(()) => check_last(&document.receipt, &statements)?,
+                Err(error) => warn!(%error, "the statements on the work under way prove nothing"),
+            },
+            // What was stated on the way may speak against a result; none is needed for it.
+            Err(error) => debug!(rental = %row.id, %error, "no statements on the work under way"),
+        }
         let folder = job.out_dir.clone();
         let paths = client.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await.map_err(served)?;
         let files = manifest
@@ -115,6 +128,22 @@ impl Courier {
             .map(|(file, path)| (path.strip_prefix(&folder).unwrap_or(path).display().to_string(), file.sha256))
             .collect();
         Ok(Brought { exit_code: document.exit_code, files, message: worker_message(&folder, document.exit_code) })
+    }
+
+    /// What the provider states of work under way, checked, oldest first.
+    ///
+    /// # Errors
+    /// [`ErrandError::Refuted`] when the statements contradict each other, [`ErrandError::Unserved`] without them.
+    pub async fn heartbeats(
+        &self,
+        row: &AgreementRow,
+        endpoint: &str,
+        signers: &[Address],
+    ) -> Result<Vec<Receipt>, ErrandError> {
+        let client = self.connect(endpoint).await.map_err(served)?;
+        let statements = client.statements(row.id).await.map_err(served)?;
+        check_order(&statements, row, signers)?;
+        Ok(statements.into_iter().map(|stated| stated.receipt).collect())
     }
 
     async fn connect(&self, endpoint: &str) -> Result<Client, ClientError> {
@@ -160,6 +189,56 @@ fn check(
     Ok(manifest)
 }
 
+/// A bill for more than the receipt says is no claim. What gave way is billed by other rules.
+fn check_bill(
+    receipt: &Receipt,
+    rental: AgreementId,
+    submitted: &Submitted,
+    min_billed_s: u64,
+) -> Result<(), ErrandError> {
+    let (billed, least) = (submitted.billable_s, receipt.seconds.max(min_billed_s));
+    if submitted.preempted || billed <= least {
+        return Ok(());
+    }
+    let what = format!("rental {rental}: {billed} s are billed, but the receipt is for {} s", receipt.seconds);
+    Err(ErrandError::Refuted(what))
+}
+
+/// Statements are of this rental's work under way, signed by its provider, and one after the other.
+fn check_order(statements: &[Statement], row: &AgreementRow, signers: &[Address]) -> Result<(), ErrandError> {
+    let refute = |sequence: u64, what: &str| {
+        Err(ErrandError::Refuted(format!("rental {}: the statement at {sequence} {what}", row.id)))
+    };
+    let mut last: Option<&Receipt> = None;
+    for stated in statements {
+        let receipt = &stated.receipt;
+        let at = receipt.sequence;
+        if receipt.rental != row.id || receipt.spec_hash != row.spec_hash || !receipt.is_heartbeat() {
+            return refute(at, "is not of this work under way");
+        }
+        if !stated.signer().is_some_and(|signer| signers.contains(&signer)) {
+            return refute(at, "is not signed by the provider or its operators");
+        }
+        if last.is_some_and(|last| at <= last.sequence || receipt.seconds < last.seconds) {
+            return refute(at, "does not follow the one before");
+        }
+        last = Some(receipt);
+    }
+    Ok(())
+}
+
+/// The receipt of the result comes after all statements on the work under way, whose signatures were checked.
+fn check_last(result: &Receipt, statements: &[Statement]) -> Result<(), ErrandError> {
+    let last = statements.last().map(|stated| stated.receipt.sequence);
+    match last.filter(|last| *last >= result.sequence) {
+        None => Ok(()),
+        Some(last) => Err(ErrandError::Refuted(format!(
+            "rental {}: its receipt is at {}, but work was under way at {last}",
+            result.rental, result.sequence
+        ))),
+    }
+}
+
 /// The message a worker left in `error.json`.
 fn worker_message(folder: &std::path::Path, exit_code: i32) -> Option<String> {
     if exit_code == 0 {
@@ -173,4 +252,64 @@ fn worker_message(folder: &std::path::Path, exit_code: i32) -> Option<String> {
         KILLED => "the worker was ended: out of memory or out of time; raise --max-duration or split the input".into(),
         code => format!("the worker ended with code {code}"),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::roles::fixtures::row;
+
+    fn beats(row: &AgreementRow, key: &PrivateKeySigner, beats: &[(u64, u64)]) -> Vec<Statement> {
+        let beat = |(sequence, seconds): &(u64, u64)| {
+            let receipt = Receipt::heartbeat(row.id, "t0".into(), row.spec_hash, *seconds, *sequence);
+            Statement::sign(receipt, key).unwrap()
+        };
+        beats.iter().map(beat).collect()
+    }
+
+    #[test]
+    fn statements_must_be_the_providers_and_follow_each_other() {
+        let (row, key) = (row(indexer::rows::Status::Submitted), PrivateKeySigner::random());
+        let check = |statements: &[Statement], expect: &str| match check_order(
+            statements,
+            &row,
+            &[Address::ZERO, key.address()],
+        ) {
+            Ok(()) => assert_eq!(expect, ""),
+            Err(error) => assert!(!expect.is_empty() && error.to_string().contains(expect), "{error}"),
+        };
+        let good = beats(&row, &key, &[(0, 10), (1, 20), (4, 50)]);
+        check(&[], "");
+        check(&good, "");
+        check(&beats(&row, &key, &[(0, 10), (0, 20)]), "does not follow");
+        check(&beats(&row, &key, &[(1, 10), (0, 20)]), "does not follow");
+        check(&beats(&row, &key, &[(0, 20), (1, 10)]), "does not follow");
+        check(&beats(&row, &PrivateKeySigner::random(), &[(0, 10)]), "not signed by");
+        let mut other = row.clone();
+        other.spec_hash = B256::ZERO;
+        check(&beats(&other, &key, &[(0, 10)]), "not of this work");
+        let mut finished = good[0].receipt.clone();
+        finished.result_hash = B256::repeat_byte(1);
+        check(&[Statement::sign(finished.clone(), &key).unwrap()], "not of this work under way");
+        finished.sequence = 5;
+        assert!(check_last(&finished, &good).is_ok() && check_last(&finished, &[]).is_ok());
+        finished.sequence = 4;
+        assert!(matches!(check_last(&finished, &good), Err(ErrandError::Refuted(_))));
+    }
+
+    #[test]
+    fn a_bill_is_not_above_its_receipt() {
+        let row = row(indexer::rows::Status::Submitted);
+        let with = |billable_s, seconds, preempted| {
+            let submitted = Submitted { billable_s, preempted, ..row.submitted.clone().unwrap() };
+            let receipt = Receipt::heartbeat(row.id, "t0".into(), row.spec_hash, seconds, 0);
+            check_bill(&receipt, row.id, &submitted, 5)
+        };
+        assert!(with(5, 1, false).is_ok() && with(30, 30, false).is_ok() && with(30, 40, false).is_ok());
+        assert!(with(31, 30, true).is_ok());
+        let error = with(31, 30, false).unwrap_err();
+        assert!(matches!(&error, ErrandError::Refuted(text) if text.contains("31 s are billed")), "{error}");
+        assert!(with(6, 1, false).is_err());
+    }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     blobs::store::{ResultDocument, StoreError},
-    spec::{MAX_SPEC_BYTES, sha256},
+    spec::{MAX_SPEC_BYTES, Statement, sha256},
 };
 
 /// How much of a blob is here, bytes.
@@ -159,6 +159,18 @@ pub(super) async fn result(
         );
         Problem::new(StatusCode::NOT_FOUND, detail)
     })
+}
+
+pub(super) async fn statements(
+    State(state): State<ServerState>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer<Json<Vec<Statement>>> {
+    let (rental, access) = state.admit(&id, &call, sha256(b""))?;
+    if state.store.spec_hash(rental) != Some(access.spec_hash) {
+        return Ok(Json(Vec::new()));
+    }
+    Ok(Json(state.store.statements(rental).await?))
 }
 
 pub(super) async fn output(

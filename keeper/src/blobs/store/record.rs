@@ -5,6 +5,7 @@
 //! partial/<rental>/<hash>     an upload that is not complete yet
 //! rentals/<rental>.json       a Record: the spec's hash, every blob the rental refers to, the countersignature
 //! rentals/<rental>.result     a ResultDocument, once all its outputs are blobs
+//! rentals/<rental>.statements the newest statements on the work while it was under way
 //! tmp/                        files being written; emptied at every start
 //! ```
 //!
@@ -101,6 +102,10 @@ impl Paths {
 
     pub(super) fn result(&self, rental: AgreementId) -> PathBuf {
         self.0.join("rentals").join(format!("{rental}.result"))
+    }
+
+    pub(super) fn statements(&self, rental: AgreementId) -> PathBuf {
+        self.0.join("rentals").join(format!("{rental}.statements"))
     }
 
     pub(super) fn temporary(&self) -> PathBuf {
