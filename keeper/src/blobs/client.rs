@@ -27,6 +27,7 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 
+pub(super) use self::transfer::hashed;
 use self::{pauses::Pauses, pinned::Pinned};
 use super::{
     auth::{SIGN_AHEAD_S, Subject},
@@ -46,7 +47,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Between two looks at a provider whose index is behind.
 const BLOCK_PAUSE: Duration = Duration::from_millis(200);
 /// Largest JSON answer, bytes: a manifest as a JSON string may take up to six times its size.
-const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
+pub(super) const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
 
 /// Who asks, and for which market.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! - [`server`]: what a provider serves to the agents of its own rentals.
 //! - [`client`]: what an agent pushes and pulls.
 //! - [`auth`]: signed, short-lived requests.
+//! - [`bucket`]: the way of those who cannot open a port.
 //! - [`guard`]: which endpoints of strangers an agent will talk to.
 //!
 //! Only providers listen. Every transfer can be cut off and resumed, every byte is hashed on its way, and every count
@@ -11,6 +12,7 @@
 //! signatures.
 
 pub mod auth;
+pub mod bucket;
 pub mod client;
 pub mod guard;
 pub mod server;

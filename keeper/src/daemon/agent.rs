@@ -7,7 +7,7 @@ use contracts::params::Preset;
 use eyre::{Context as _, bail};
 use tracing::info;
 
-use super::{Hands, jobs_dir};
+use super::{Hands, bucket::bucket, jobs_dir};
 use crate::{
     act::{errands::Courier, relay::Session},
     blobs::Reach,
@@ -39,6 +39,11 @@ pub(super) async fn agent_side(
         chain_id: chain.chain_id,
         market: chain.market,
         reach,
+        buckets: agent
+            .buckets
+            .iter()
+            .map(|config| Ok((config.url.clone(), bucket(config)?)))
+            .collect::<eyre::Result<_>>()?,
         min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };

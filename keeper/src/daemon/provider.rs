@@ -9,7 +9,11 @@ use indexer::{Index, rows::AgreementRow};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::{EVENTS, Hands, bind, folder::node_id};
+use super::{
+    EVENTS, Hands, bind,
+    bucket::{bucket, mirror},
+    folder::node_id,
+};
 use crate::{
     act::{
         containers::{Engine, EngineConfig, Limits},
@@ -62,11 +66,12 @@ pub(super) async fn provider_side(
     let store = Store::open(&data_dir.join("blobs"), limits).await?;
     let listener = bind(provider.listen, "provider.listen").await?;
     let tls = provider.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose()?;
-    let endpoint = match &provider.endpoint {
-        Some(endpoint) => endpoint.clone(),
-        None => format!("http://{}", listener.local_addr()?),
+    let endpoint = match (&provider.bucket, &provider.endpoint) {
+        (Some(bucket), _) => bucket.url.clone(),
+        (None, Some(endpoint)) => endpoint.clone(),
+        (None, None) => format!("http://{}", listener.local_addr()?),
     };
-    if config.chain.preset != Preset::Demo && !endpoint.starts_with("https://") {
+    if config.chain.preset != Preset::Demo && endpoint.starts_with("http://") {
         warn!(%endpoint, "the data plane is PLAIN HTTP: everybody on the way reads inputs and results, and agents refuse it unless told otherwise; set provider.tls");
     }
     let server = ServerConfig {
@@ -76,6 +81,10 @@ pub(super) async fn provider_side(
         limits: ServerLimits::default(),
     };
     let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
+    if let Some(config) = &provider.bucket {
+        let mirror = mirror(bucket(config)?, address, hands.index.clone(), store.clone(), blob_events.clone());
+        hands.tasks.spawn(mirror.run(hands.stop.clone()));
+    }
     let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
     let stop = hands.stop.clone();
     hands.tasks.spawn(async move {
@@ -128,7 +137,7 @@ fn access(index: Index) -> Access {
     })
 }
 
-fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
+pub(super) fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
     let open_until_unix_s = row.ended.as_ref().map_or(u64::MAX, |ended| ended.time_s + GRACE_S);
     Some(RentalAccess {
         agent: row.agent,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod bucket;
 mod client;
 mod lines;
 mod server;

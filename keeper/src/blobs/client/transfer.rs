@@ -173,7 +173,7 @@ impl Client {
     }
 }
 
-async fn hashed(path: &Path) -> io::Result<(B256, u64)> {
+pub(in crate::blobs) async fn hashed(path: &Path) -> io::Result<(B256, u64)> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || hash_file(&path)).await.map_err(io::Error::other)?
 }
