@@ -150,39 +150,46 @@ fn tried(attempt: u32, state: State) -> Ledger {
     Ledger::new([(key, Record { intent, why: String::new(), attempt, at_s: NOW_S, state })])
 }
 
+/// A result that can be challenged for so long.
+fn submitted_for(window_s: u64, billable_s: u64) -> AgentView {
+    let mut row = row(Status::Submitted);
+    let submitted = row.submitted.as_mut().unwrap();
+    (submitted.challenge_end_s, submitted.billable_s) = (NOW_S + window_s, billable_s);
+    AgentView { agreements: vec![row], ..view() }
+}
+
 #[test]
 fn a_result_that_is_not_served_is_disputed_by_half_of_the_window() {
-    let view = AgentView { agreements: vec![row(Status::Submitted)], ..view() };
+    let view = submitted_for(100, 5);
     let failed = |error: String| tried(1, State::Failed { error });
     let unserved = failed(format!("{UNSERVED}status 404"));
-    check(&view, &[job()], &unserved, 4, &["fetch/"]);
-    check(&view, &[job()], &unserved, 5, &["dispute/"]);
-    check(&view, &[job()], &unserved, 9, &["dispute/"]);
-    check(&view, &[job()], &unserved, 10, &["fetch/"]);
+    check(&view, &[job()], &unserved, 49, &["fetch/"]);
+    check(&view, &[job()], &unserved, 50, &["dispute/"]);
+    check(&view, &[job()], &unserved, 99, &["dispute/"]);
+    check(&view, &[job()], &unserved, 100, &["fetch/"]);
     // What goes wrong here is not the provider's fault, nor is that nobody has asked it yet.
-    check(&view, &[job()], &failed("out.txt: no space left on device".into()), 9, &["fetch/"]);
-    check(&view, &[job()], &Ledger::default(), 9, &["fetch/"]);
+    check(&view, &[job()], &failed("out.txt: no space left on device".into()), 99, &["fetch/"]);
+    check(&view, &[job()], &Ledger::default(), 99, &["fetch/"]);
     // A first transfer under way has until three quarters, one after a failure has not.
-    check(&view, &[job()], &tried(1, State::Planned), 6, &["fetch/"]);
-    check(&view, &[job()], &tried(1, State::Planned), 7, &["dispute/"]);
-    check(&view, &[job()], &tried(2, State::Planned), 4, &["fetch/"]);
-    check(&view, &[job()], &tried(2, State::Planned), 5, &["dispute/"]);
+    check(&view, &[job()], &tried(1, State::Planned), 74, &["fetch/"]);
+    check(&view, &[job()], &tried(1, State::Planned), 75, &["dispute/"]);
+    check(&view, &[job()], &tried(2, State::Planned), 49, &["fetch/"]);
+    check(&view, &[job()], &tried(2, State::Planned), 50, &["dispute/"]);
+    // A short window leaves no time to tell a provider that restarts from one that is gone.
+    check(&submitted_for(40, 5), &[job()], &unserved, 29, &["fetch/"]);
+    check(&submitted_for(40, 5), &[job()], &unserved, 30, &["dispute/"]);
+    check(&submitted_for(10, 5), &[job()], &unserved, 9, &["fetch/"]);
 }
 
 #[test]
 fn a_claim_that_is_small_against_its_deposit_is_let_go() {
     let unserved = tried(1, State::Failed { error: format!("{UNSERVED}status 404") });
-    let with = |billable_s| {
-        let mut row = row(Status::Submitted);
-        row.submitted.as_mut().unwrap().billable_s = billable_s;
-        AgentView { agreements: vec![row], ..view() }
-    };
-    check(&with(0), &[job()], &unserved, 9, &["fetch/"]);
-    check(&with(2), &[job()], &unserved, 9, &["fetch/"]);
-    check(&with(3), &[job()], &unserved, 9, &["dispute/"]);
+    check(&submitted_for(100, 0), &[job()], &unserved, 99, &["fetch/"]);
+    check(&submitted_for(100, 2), &[job()], &unserved, 99, &["fetch/"]);
+    check(&submitted_for(100, 3), &[job()], &unserved, 99, &["dispute/"]);
     // A false result is disputed whatever it costs.
     let refuted = tried(1, State::Failed { error: format!("{REFUTED}other bytes") });
-    check(&with(0), &[job()], &refuted, 0, &["dispute/"]);
+    check(&submitted_for(100, 0), &[job()], &refuted, 0, &["dispute/"]);
 }
 
 #[test]
