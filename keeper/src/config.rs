@@ -1,6 +1,8 @@
 //! The keeper's configuration: raw TOML → validated values. Unknown fields are refused; secrets are `env:NAME` or
 //! `file:PATH`, never literals.
 
+mod relay;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 use alloy::primitives::Address;
 use contracts::{classes::HardwareClass, params::Preset, units::Amount};
 use serde::Deserialize;
+
+pub use self::relay::{Allowed, RelayConfig};
 
 /// A configuration that cannot be used; the message names the field and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,9 @@ pub struct Config {
     pub provider: Option<ProviderConfig>,
     /// Serves the query API, if present.
     pub api: Option<ApiConfig>,
+    /// How transactions are sent.
+    #[serde(default)]
+    pub relay: RelayConfig,
 }
 
 /// Which chain and where the market is on it.
@@ -188,7 +195,7 @@ mod duration_text {
 
     use serde::{Deserialize, Deserializer};
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         humantime::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
@@ -244,12 +251,14 @@ impl Config {
         if self.chain.rpc_urls.is_empty() {
             return Err("chain.rpc_urls is empty; give at least one URL".into());
         }
-        if !(50..=60_000).contains(&self.chain.poll_ms) {
-            return Err(format!("chain.poll_ms = {}; use 50 to 60000", self.chain.poll_ms));
+        // A node of one's own can be asked every few milliseconds; a public one should not be.
+        if !(5..=60_000).contains(&self.chain.poll_ms) {
+            return Err(format!("chain.poll_ms = {}; use 5 to 60000", self.chain.poll_ms));
         }
         if self.agent.is_none() && self.provider.is_none() {
             return Err("neither [agent] nor [provider] is given, so there is nothing to do; add one".into());
         }
+        self.relay.check()?;
         let Some(provider) = &self.provider else { return Ok(()) };
         if !(1..=256).contains(&provider.slots) {
             return Err(format!("provider.slots = {}; use 1 to 256", provider.slots));
@@ -326,6 +335,9 @@ mod tests {
             ("\"0.01\"", "\"cheap\"", "cheap"),
             ("cpus = 0.5", "cpus = 0.0", "provider.cpus"),
             ("[\"http://127.0.0.1:8545\"]", "[]", "chain.rpc_urls"),
+            ("[provider]", "[relay]\nmax_batch = 0\n[provider]", "relay.max_batch"),
+            ("[provider]", "[relay]\nmax_bach = 2\n[provider]", "max_bach"),
+            ("[provider]", "[relay]\nmin_balance = 1.0\n[provider]", "relay.warn_balance"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(word), "{word}: {error}");

@@ -44,6 +44,8 @@ use crate::{
 const EVENTS: usize = 1_024;
 /// Transactions waiting for one account.
 const WAITING: usize = 1_024;
+/// An endpoint that has not answered by then has not answered.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Time to let requests under way end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -139,7 +141,12 @@ struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    fn relay(&self, config: &Config, signer: PrivateKeySigner, session: Option<Session>) -> mpsc::Sender<Record> {
+    async fn relay(
+        &self,
+        config: &Config,
+        signer: PrivateKeySigner,
+        session: Option<Session>,
+    ) -> eyre::Result<mpsc::Sender<Record>> {
         let (sender, inbox) = mpsc::channel(WAITING);
         let relay = Relay {
             provider: self.chain.provider.clone(),
@@ -150,9 +157,20 @@ impl Hands<'_> {
             journal: self.journal.clone(),
             preflight: Preflight::new(self.chain.provider.clone(), config.chain.chain_id),
             poll: Duration::from_millis(config.chain.poll_ms),
+            confirmations: config.chain.preset.params().confirmations,
+            config: config.relay.clone(),
+            index: Some(self.index.subscribe()),
         };
-        self.tasks.spawn(relay.run(inbox, self.events.clone(), self.stop.clone()));
-        sender
+        relay.check_account().await?;
+        let (events, stop) = (self.events.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Err(fault) = relay.run(inbox, events.clone(), stop).await {
+                error!(%fault, "a relay ended, and the keeper with it");
+                // If the loop is gone already, there is nobody to end.
+                let _ = events.send(Event::Fault(fault.to_string())).await;
+            }
+        });
+        Ok(sender)
     }
 }
 
@@ -185,7 +203,8 @@ impl Chain {
     async fn connect(config: &Config) -> eyre::Result<Self> {
         let url = config.chain.rpc_urls.first().ok_or_eyre("chain.rpc_urls is empty")?;
         let url = url.parse().wrap_err_with(|| format!("chain.rpc_urls: '{url}' is no URL"))?;
-        let provider = ProviderBuilder::default().connect_http(url).erased();
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build().wrap_err("an HTTP client")?;
+        let provider = ProviderBuilder::default().connect_reqwest(client, url).erased();
         let market = config.chain.market;
         let code = provider.get_code_at(config.chain.forwarder).await.wrap_err("reading the forwarder's code")?;
         if code.is_empty() {
