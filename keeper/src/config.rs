@@ -111,6 +111,9 @@ pub struct AgentConfig {
     pub session_key: KeyConfig,
     /// Key that pays for gas.
     pub relayer_key: KeyConfig,
+    /// Further keys that pay for gas: they send what needs no session key, side by side with the first.
+    #[serde(default)]
+    pub more_relayer_keys: Vec<KeyConfig>,
     /// How bids are priced.
     #[serde(default)]
     pub strategy: StrategyConfig,
@@ -240,6 +243,7 @@ impl Config {
         if let Some(agent) = &mut self.agent {
             anchor(&mut agent.session_key.keystore);
             anchor(&mut agent.relayer_key.keystore);
+            agent.more_relayer_keys.iter_mut().for_each(|key| anchor(&mut key.keystore));
         }
         if let Some(provider) = &mut self.provider {
             anchor(&mut provider.key.keystore);

@@ -29,7 +29,7 @@ use self::{
 use crate::{
     act::{
         calls::Addresses,
-        relay::{Relay, Session},
+        relay::{Relay, Session, fleet},
     },
     config::Config,
     event::Event,
@@ -95,8 +95,8 @@ async fn join(
     let hands = Hands { chain, journal: journal.clone(), index: index.clone(), events: events.clone(), stop, tasks };
 
     let agent = match (&config.agent, keys.agent) {
-        (Some(agent), Some((session, relayer))) => {
-            Some(agent_side(&config, agent, session, relayer, data_dir, &hands).await?)
+        (Some(agent), Some((session, relayers))) => {
+            Some(agent_side(&config, agent, session, relayers, data_dir, &hands).await?)
         }
         _ => None,
     };
@@ -141,6 +141,26 @@ struct Hands<'a> {
 }
 
 impl Hands<'_> {
+    /// Starts a relay for each of `signers`; the first sends what the session key signs. Records for all of them go into
+    /// one channel.
+    async fn relays(
+        &self,
+        config: &Config,
+        signers: Vec<PrivateKeySigner>,
+        mut session: Option<Session>,
+    ) -> eyre::Result<mpsc::Sender<Record>> {
+        let mut relays = Vec::with_capacity(signers.len());
+        for signer in signers {
+            relays.push(self.relay(config, signer, session.take()).await?);
+        }
+        if relays.len() == 1 {
+            return relays.pop().ok_or_eyre("no key to send with");
+        }
+        let (sender, inbox) = mpsc::channel(WAITING);
+        self.tasks.spawn(fleet::share(inbox, relays, self.chain.addresses, self.stop.clone()));
+        Ok(sender)
+    }
+
     async fn relay(
         &self,
         config: &Config,
@@ -175,7 +195,8 @@ impl Hands<'_> {
 }
 
 struct Keys {
-    agent: Option<(PrivateKeySigner, PrivateKeySigner)>,
+    /// The session key, and those that pay for gas.
+    agent: Option<(PrivateKeySigner, Vec<PrivateKeySigner>)>,
     provider: Option<PrivateKeySigner>,
 }
 
@@ -185,9 +206,20 @@ impl Keys {
         // Keystores are slow by design.
         tokio::task::spawn_blocking(move || {
             let agent = agent
-                .map(|agent| eyre::Ok((keys::load(&agent.session_key)?, keys::load(&agent.relayer_key)?)))
+                .map(|agent| {
+                    let relayers = [&agent.relayer_key].into_iter().chain(&agent.more_relayer_keys).map(keys::load);
+                    eyre::Ok((keys::load(&agent.session_key)?, relayers.collect::<Result<Vec<_>, _>>()?))
+                })
                 .transpose()?;
             let provider = provider.map(|provider| keys::load(&provider.key)).transpose()?;
+            let mut senders = std::collections::HashSet::new();
+            let relayers = agent.iter().flat_map(|(_, relayers)| relayers).chain(&provider);
+            if let Some(twice) = relayers.map(PrivateKeySigner::address).find(|account| !senders.insert(*account)) {
+                bail!(
+                    "account {twice} is named twice among agent.relayer_key, agent.more_relayer_keys and provider.key; its \
+                     nonces need one owner: give each its own key"
+                );
+            }
             Ok(Self { agent, provider })
         })
         .await?

@@ -106,16 +106,6 @@ impl Chain {
         Ok(self.rpc.raw_request::<_, ()>("evm_setIntervalMining".into(), (1,)).await?)
     }
 
-    /// Transactions that wait in the node.
-    pub(crate) async fn pool(&self) -> eyre::Result<usize> {
-        let status: serde_json::Value = self.rpc.raw_request("txpool_status".into(), ()).await?;
-        let size = |kind: &str| {
-            let text = status[kind].as_str().unwrap_or_default();
-            usize::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or_default()
-        };
-        Ok(size("pending") + size("queued"))
-    }
-
     /// Terms of a bid of its own.
     pub(crate) fn terms(&self, number: u64, expiry: u64) -> BidTerms {
         BidTerms {

@@ -19,7 +19,7 @@ pub(super) async fn agent_side(
     config: &Config,
     agent: &AgentConfig,
     session: PrivateKeySigner,
-    relayer: PrivateKeySigner,
+    relayers: Vec<PrivateKeySigner>,
     data_dir: &Path,
     hands: &Hands<'_>,
 ) -> eyre::Result<AgentSide> {
@@ -37,7 +37,7 @@ pub(super) async fn agent_side(
     };
     let key = session.address();
     let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
-    let relay = hands.relay(config, relayer, Some(session)).await?;
+    let relay = hands.relays(config, relayers, Some(session)).await?;
     let purse =
         Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
     info!(wallet = %agent.wallet, session_key = %key, "agent");

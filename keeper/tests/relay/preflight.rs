@@ -30,16 +30,21 @@ async fn it_follows_the_chain_and_reads_what_it_knows_once() {
     preflight.check(transfer.clone()).await.unwrap_err();
     assert_eq!(reads(&world), before);
 
-    // A new block with the money: what was read before is read again, in one request.
+    // A new block with the money: the state is that block's.
     let admin = world.rpc.get_accounts().await.unwrap()[0];
     world.raw("evm_setAutomine", json!([true])).await;
     call(&world.rpc, admin, world.market.token, IERC20::mintCall { to: from, value: U256::from(AIT) }).await;
     let ready = preflight.check(transfer.clone()).await.unwrap();
     assert!(ready.gas_limit() > 21_000 && ready.call() == &transfer);
+
+    // And another: what was read before is read again, in one request.
+    let before = reads(&world);
+    world.mine(1).await;
+    preflight.check(transfer.clone()).await.unwrap();
     assert_eq!(reads(&world), before, "single reads although all was known");
 
     // A reorganisation takes the money back.
-    world.raw("anvil_reorg", json!([1, []])).await;
+    world.raw("anvil_reorg", json!([2, []])).await;
     preflight.check(transfer.clone()).await.unwrap_err();
 
     // Calls of one run see each other; one that fails changes nothing.
