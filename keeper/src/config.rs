@@ -1,6 +1,8 @@
 //! The keeper's configuration: raw TOML → validated values. Unknown fields are refused; secrets are `env:NAME` or
 //! `file:PATH`, never literals.
 
+mod relay;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 use alloy::primitives::Address;
 use contracts::{classes::HardwareClass, params::Preset, units::Amount};
 use serde::Deserialize;
+
+pub use self::relay::{Allowed, RelayConfig};
 
 /// A configuration that cannot be used; the message names the field and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,9 @@ pub struct Config {
     pub provider: Option<ProviderConfig>,
     /// Serves the query API, if present.
     pub api: Option<ApiConfig>,
+    /// How transactions are sent.
+    #[serde(default)]
+    pub relay: RelayConfig,
 }
 
 /// Which chain and where the market is on it.
@@ -104,6 +111,9 @@ pub struct AgentConfig {
     pub session_key: KeyConfig,
     /// Key that pays for gas.
     pub relayer_key: KeyConfig,
+    /// Further keys that pay for gas: they send what needs no session key, side by side with the first.
+    #[serde(default)]
+    pub more_relayer_keys: Vec<KeyConfig>,
     /// How bids are priced.
     #[serde(default)]
     pub strategy: StrategyConfig,
@@ -242,7 +252,7 @@ mod duration_text {
 
     use serde::{Deserialize, Deserializer};
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         humantime::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
@@ -288,6 +298,7 @@ impl Config {
             anchor(&mut agent.session_key.keystore);
             anchor(&mut agent.relayer_key.keystore);
             agent.extra_ca.iter_mut().for_each(anchor);
+            agent.more_relayer_keys.iter_mut().for_each(|key| anchor(&mut key.keystore));
         }
         if let Some(provider) = &mut self.provider {
             anchor(&mut provider.key.keystore);
@@ -303,8 +314,9 @@ impl Config {
         if self.chain.rpc_urls.is_empty() {
             return Err("chain.rpc_urls is empty; give at least one URL".into());
         }
-        if !(50..=60_000).contains(&self.chain.poll_ms) {
-            return Err(format!("chain.poll_ms = {}; use 50 to 60000", self.chain.poll_ms));
+        // A node of one's own can be asked every few milliseconds; a public one should not be.
+        if !(5..=60_000).contains(&self.chain.poll_ms) {
+            return Err(format!("chain.poll_ms = {}; use 5 to 60000", self.chain.poll_ms));
         }
         if self.agent.is_none() && self.provider.is_none() {
             return Err("neither [agent] nor [provider] is given, so there is nothing to do; add one".into());
@@ -315,6 +327,7 @@ impl Config {
                 return Err(format!("bucket url '{}' is not of the form s3://NAME/PREFIX", bucket.url));
             }
         }
+        self.relay.check()?;
         let Some(provider) = &self.provider else { return Ok(()) };
         if !(1..=256).contains(&provider.slots) {
             return Err(format!("provider.slots = {}; use 1 to 256", provider.slots));
@@ -431,6 +444,9 @@ mod tests {
                 "s3://NAME",
             ),
             ("slots = 2", "slots = 2\nbucket = { url = \"s3://b/p\", access_key = \"env:A\" }", "secret_key"),
+            ("[provider]", "[relay]\nmax_batch = 0\n[provider]", "relay.max_batch"),
+            ("[provider]", "[relay]\nmax_bach = 2\n[provider]", "max_bach"),
+            ("[provider]", "[relay]\nmin_balance = 1.0\n[provider]", "relay.warn_balance"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(word), "{word}: {error}");

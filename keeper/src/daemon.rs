@@ -30,7 +30,7 @@ use self::{
 use crate::{
     act::{
         calls::Addresses,
-        relay::{Relay, Session},
+        relay::{Relay, Session, fleet},
     },
     config::Config,
     event::Event,
@@ -45,6 +45,8 @@ use crate::{
 const EVENTS: usize = 1_024;
 /// Transactions waiting for one account.
 const WAITING: usize = 1_024;
+/// An endpoint that has not answered by then has not answered.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Time to let requests under way end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -94,8 +96,8 @@ async fn join(
     let hands = Hands { chain, journal: journal.clone(), index: index.clone(), events: events.clone(), stop, tasks };
 
     let agent = match (&config.agent, keys.agent) {
-        (Some(agent), Some((session, relayer))) => {
-            Some(agent_side(&config, agent, session, relayer, data_dir, &hands).await?)
+        (Some(agent), Some((session, relayers))) => {
+            Some(agent_side(&config, agent, session, relayers, data_dir, &hands).await?)
         }
         _ => None,
     };
@@ -140,7 +142,32 @@ struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    fn relay(&self, config: &Config, signer: PrivateKeySigner, session: Option<Session>) -> mpsc::Sender<Record> {
+    /// Starts a relay for each of `signers`; the first sends what the session key signs. Records for all of them go into
+    /// one channel.
+    async fn relays(
+        &self,
+        config: &Config,
+        signers: Vec<PrivateKeySigner>,
+        mut session: Option<Session>,
+    ) -> eyre::Result<mpsc::Sender<Record>> {
+        let mut relays = Vec::with_capacity(signers.len());
+        for signer in signers {
+            relays.push(self.relay(config, signer, session.take()).await?);
+        }
+        if relays.len() == 1 {
+            return relays.pop().ok_or_eyre("no key to send with");
+        }
+        let (sender, inbox) = mpsc::channel(WAITING);
+        self.tasks.spawn(fleet::share(inbox, relays, self.chain.addresses, self.stop.clone()));
+        Ok(sender)
+    }
+
+    async fn relay(
+        &self,
+        config: &Config,
+        signer: PrivateKeySigner,
+        session: Option<Session>,
+    ) -> eyre::Result<mpsc::Sender<Record>> {
         let (sender, inbox) = mpsc::channel(WAITING);
         let relay = Relay {
             provider: self.chain.provider.clone(),
@@ -151,14 +178,26 @@ impl Hands<'_> {
             journal: self.journal.clone(),
             preflight: Preflight::new(self.chain.provider.clone(), config.chain.chain_id),
             poll: Duration::from_millis(config.chain.poll_ms),
+            confirmations: config.chain.preset.params().confirmations,
+            config: config.relay.clone(),
+            index: Some(self.index.subscribe()),
         };
-        self.tasks.spawn(relay.run(inbox, self.events.clone(), self.stop.clone()));
-        sender
+        relay.check_account().await?;
+        let (events, stop) = (self.events.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Err(fault) = relay.run(inbox, events.clone(), stop).await {
+                error!(%fault, "a relay ended, and the keeper with it");
+                // If the loop is gone already, there is nobody to end.
+                let _ = events.send(Event::Fault(fault.to_string())).await;
+            }
+        });
+        Ok(sender)
     }
 }
 
 struct Keys {
-    agent: Option<(PrivateKeySigner, PrivateKeySigner)>,
+    /// The session key, and those that pay for gas.
+    agent: Option<(PrivateKeySigner, Vec<PrivateKeySigner>)>,
     provider: Option<PrivateKeySigner>,
 }
 
@@ -168,9 +207,20 @@ impl Keys {
         // Keystores are slow by design.
         tokio::task::spawn_blocking(move || {
             let agent = agent
-                .map(|agent| eyre::Ok((keys::load(&agent.session_key)?, keys::load(&agent.relayer_key)?)))
+                .map(|agent| {
+                    let relayers = [&agent.relayer_key].into_iter().chain(&agent.more_relayer_keys).map(keys::load);
+                    eyre::Ok((keys::load(&agent.session_key)?, relayers.collect::<Result<Vec<_>, _>>()?))
+                })
                 .transpose()?;
             let provider = provider.map(|provider| keys::load(&provider.key)).transpose()?;
+            let mut senders = std::collections::HashSet::new();
+            let relayers = agent.iter().flat_map(|(_, relayers)| relayers).chain(&provider);
+            if let Some(twice) = relayers.map(PrivateKeySigner::address).find(|account| !senders.insert(*account)) {
+                bail!(
+                    "account {twice} is named twice among agent.relayer_key, agent.more_relayer_keys and provider.key; its \
+                     nonces need one owner: give each its own key"
+                );
+            }
             Ok(Self { agent, provider })
         })
         .await?
@@ -186,7 +236,8 @@ impl Chain {
     async fn connect(config: &Config) -> eyre::Result<Self> {
         let url = config.chain.rpc_urls.first().ok_or_eyre("chain.rpc_urls is empty")?;
         let url = url.parse().wrap_err_with(|| format!("chain.rpc_urls: '{url}' is no URL"))?;
-        let provider = ProviderBuilder::default().connect_http(url).erased();
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build().wrap_err("an HTTP client")?;
+        let provider = ProviderBuilder::default().connect_reqwest(client, url).erased();
         let market = config.chain.market;
         let code = provider.get_code_at(config.chain.forwarder).await.wrap_err("reading the forwarder's code")?;
         if code.is_empty() {

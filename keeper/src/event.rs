@@ -17,6 +17,8 @@ pub enum Event {
     Acted(Outcome),
     /// A client of the socket wants something.
     Call(Call),
+    /// A hand cannot go on without risking money; the keeper ends.
+    Fault(String),
 }
 
 /// Everything the keeper may do to the world. Written to the journal under [`Intent::key`] before anything acts on it.
@@ -201,6 +203,8 @@ pub enum Done {
         /// In this block.
         block: u64,
     },
+    /// A reorganisation took the transaction back; it is sent again.
+    TakenBack,
     /// A worker ran to its end; its result is in the journal.
     Worked,
     /// Work was handed over.

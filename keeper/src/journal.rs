@@ -1,15 +1,26 @@
 //! The journal: what the keeper set out to do, written before it acts, so that a crash at any point loses nothing.
 //!
 //! One RocksDB. Keys: `format`; `i/<intent key>` → [`Record`]; `j/<job number, 8 bytes big-endian>` → [`Job`];
-//! `w/<rental, 11 bytes>` → [`WorkResult`]. Every write is synced: the journal is small and its loss is money.
+//! `w/<rental, 11 bytes>` → [`WorkResult`]; `o/<account, 20 bytes><nonce, 8 bytes big-endian>` → [`Parcel`];
+//! `g/<account><day, 8 bytes big-endian>` → wei of gas. Every write is synced: the journal is small and its loss is money.
 
-use std::{path::Path, sync::Arc};
+mod outbox;
+mod state;
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use alloy::primitives::Bytes;
 use contracts::ids::AgreementId;
 use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use self::{
+    outbox::{Commit, Item, Landed, Parcel, SignedRequest, Verdict, Version},
+    state::State,
+};
 use crate::{
     crash::{self, Moment},
     event::Intent,
@@ -18,7 +29,7 @@ use crate::{
 };
 
 /// Version of keys and values above.
-const FORMAT: &[u8] = b"1";
+const FORMAT: &[u8] = b"2";
 /// Ended intents kept; older ones are dropped.
 const KEPT_RECORDS: usize = 10_000;
 /// Active jobs taken at once.
@@ -39,8 +50,14 @@ pub enum JournalError {
         source: serde_json::Error,
     },
     /// Another format.
-    #[error("the journal has format {0}, this keeper knows format 1; use the keeper version that wrote it")]
+    #[error("the journal has format {0}, this keeper knows formats 1 and 2; use the keeper version that wrote it")]
     Format(String),
+    /// A transaction under way that an older format holds and that does not decode.
+    #[error(
+        "journal record {0} of format 1 holds a signed transaction that does not decode; let the keeper version that wrote \
+         it carry the transaction to its end, then start this one"
+    )]
+    Upgrade(String),
     /// A change that must never be.
     #[error("{key}: a {from} record cannot become {to}; this is a fault of the keeper, please report it")]
     Transition {
@@ -54,64 +71,6 @@ pub enum JournalError {
     /// Too much at once.
     #[error("{0} jobs are active, the most this keeper takes; wait for some to end")]
     Full(usize),
-}
-
-/// Where an intent stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum State {
-    /// Nothing has left the keeper yet.
-    Planned,
-    /// A transaction was signed; it may or may not have been sent.
-    Signed {
-        /// Signed bytes, sent again as they are.
-        raw: Bytes,
-        /// Transaction hash.
-        hash: B256,
-        /// Account.
-        sender: Address,
-        /// Its nonce.
-        nonce: u64,
-    },
-    /// Its effect took place.
-    Done {
-        /// Block of the transaction, 0 off the chain.
-        block: u64,
-        /// Wei of gas paid.
-        gas_wei: U256,
-    },
-    /// It had no effect.
-    Failed {
-        /// What happened.
-        error: String,
-    },
-}
-
-impl State {
-    /// Name for messages.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Planned => "planned",
-            Self::Signed { .. } => "signed",
-            Self::Done { .. } => "done",
-            Self::Failed { .. } => "failed",
-        }
-    }
-
-    /// Whether something may still happen.
-    pub fn is_live(&self) -> bool {
-        matches!(self, Self::Planned | Self::Signed { .. })
-    }
-
-    /// The only ways forward; an ended intent may be planned again as a new attempt.
-    pub fn can_transition_to(&self, next: &Self) -> bool {
-        matches!(
-            (self, next),
-            (Self::Planned, Self::Signed { .. } | Self::Done { .. } | Self::Failed { .. })
-                | (Self::Signed { .. }, Self::Done { .. } | Self::Failed { .. })
-                | (Self::Done { .. } | Self::Failed { .. }, Self::Planned)
-        )
-    }
 }
 
 /// An intent and where it stands.
@@ -144,6 +103,8 @@ pub struct WorkResult {
 #[derive(Clone, Debug)]
 pub struct Journal {
     db: Arc<DB>,
+    /// Held from reading a record to writing what follows from it: the loop and its relays write side by side.
+    writer: Arc<Mutex<()>>,
 }
 
 impl Journal {
@@ -157,13 +118,17 @@ impl Journal {
         options.set_keep_log_file_num(4);
         options.set_max_log_file_size(4 << 20);
         options.set_write_buffer_size(4 << 20);
-        let db = DB::open(&options, folder)?;
-        match db.get(b"format")? {
-            None => db.put_opt(b"format", FORMAT, &synced())?,
-            Some(format) if format == FORMAT => {}
-            Some(format) => return Err(JournalError::Format(String::from_utf8_lossy(&format).into_owned())),
+        let journal = Self { db: Arc::new(DB::open(&options, folder)?), writer: Arc::default() };
+        let mut upgrade = WriteBatch::default();
+        match journal.db.get(b"format")? {
+            None => {}
+            Some(format) if format == FORMAT => return Ok(journal),
+            Some(format) if format == b"1" => journal.fill_outbox_from_format_1(&mut upgrade)?,
+            Some(format) => return Err(JournalError::Format(utf8(&format))),
         }
-        Ok(Self { db: Arc::new(db) })
+        upgrade.put(b"format", FORMAT);
+        journal.db.write_opt(upgrade, &synced())?;
+        Ok(journal)
     }
 
     /// The record of an intent's key.
@@ -180,6 +145,7 @@ impl Journal {
     /// [`JournalError::Transition`] when an attempt is still live.
     pub fn plan(&self, intent: Intent, why: String, now_s: u64) -> Result<Record, JournalError> {
         let key = intent.key();
+        let _writing = self.writing();
         let attempt = match self.record(&key)? {
             None => 1,
             Some(last) => {
@@ -197,6 +163,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Transition`] for a change that must never be.
     pub fn advance(&self, key: &str, state: State, now_s: u64) -> Result<(), JournalError> {
+        let _writing = self.writing();
         let Some(mut record) = self.record(key)? else {
             return Err(JournalError::Transition { key: key.into(), from: "missing", to: state.name() });
         };
@@ -211,7 +178,7 @@ impl Journal {
     /// # Errors
     /// When the database fails.
     pub fn records(&self) -> Result<Vec<(String, Record)>, JournalError> {
-        self.scan("i/")?.into_iter().map(|(key, record)| Ok((utf8(&key[2..]), record))).collect()
+        self.scan(b"i/")?.into_iter().map(|(key, record)| Ok((utf8(&key[2..]), record))).collect()
     }
 
     /// Drops the oldest ended records beyond the number kept.
@@ -273,7 +240,7 @@ impl Journal {
     /// # Errors
     /// When the database fails.
     pub fn jobs(&self) -> Result<Vec<Job>, JournalError> {
-        Ok(self.scan("j/")?.into_iter().map(|(_, job)| job).collect())
+        Ok(self.scan(b"j/")?.into_iter().map(|(_, job)| job).collect())
     }
 
     /// Keeps what a worker made.
@@ -320,18 +287,24 @@ impl Journal {
 
     /// `what` is one of [`crash::WRITES`].
     fn write<T: Serialize>(&self, what: &str, key: &[u8], value: &T) -> Result<(), JournalError> {
-        let value = serde_json::to_vec(value).map_err(|source| JournalError::Record { key: utf8(key), source })?;
+        let mut batch = WriteBatch::default();
+        put(&mut batch, key, value)?;
         crash::point(what, Moment::Before);
-        self.db.put_opt(key, value, &synced())?;
+        self.db.write_opt(batch, &synced())?;
         crash::point(what, Moment::After);
         Ok(())
     }
 
-    fn scan<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(Vec<u8>, T)>, JournalError> {
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        // It guards no data of its own: a panic elsewhere leaves nothing half done.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scan<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, T)>, JournalError> {
         let mut found = Vec::new();
-        for item in self.db.iterator(IteratorMode::From(prefix.as_bytes(), Direction::Forward)) {
+        for item in self.db.iterator(IteratorMode::From(prefix, Direction::Forward)) {
             let (key, value) = item?;
-            if !key.starts_with(prefix.as_bytes()) {
+            if !key.starts_with(prefix) {
                 break;
             }
             let value = parse(&key, &value)?;
@@ -346,6 +319,12 @@ fn check_transition(key: &str, from: &State, to: &State) -> Result<(), JournalEr
         return Ok(());
     }
     Err(JournalError::Transition { key: key.into(), from: from.name(), to: to.name() })
+}
+
+fn put<T: Serialize>(batch: &mut WriteBatch, key: &[u8], value: &T) -> Result<(), JournalError> {
+    let value = serde_json::to_vec(value).map_err(|source| JournalError::Record { key: utf8(key), source })?;
+    batch.put(key, value);
+    Ok(())
 }
 
 fn parse<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, JournalError> {
@@ -375,67 +354,4 @@ fn synced() -> WriteOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn states() -> [State; 4] {
-        [
-            State::Planned,
-            State::Signed { raw: Bytes::from(vec![1]), hash: B256::ZERO, sender: Address::ZERO, nonce: 0 },
-            State::Done { block: 1, gas_wei: U256::MAX },
-            State::Failed { error: "no".into() },
-        ]
-    }
-
-    #[test]
-    fn every_pair_of_states_is_decided() {
-        let allowed: Vec<_> = states()
-            .iter()
-            .flat_map(|from| states().map(|to| (from.clone(), to)))
-            .filter(|(from, to)| from.can_transition_to(to))
-            .map(|(from, to)| (from.name(), to.name()))
-            .collect();
-        assert_eq!(
-            allowed,
-            [
-                ("planned", "signed"),
-                ("planned", "done"),
-                ("planned", "failed"),
-                ("signed", "done"),
-                ("signed", "failed"),
-                ("done", "planned"),
-                ("failed", "planned"),
-            ]
-        );
-    }
-
-    #[test]
-    fn every_state_survives_the_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path()).unwrap();
-        let record = journal.plan(Intent::Withdraw { to: Address::ZERO }, "due".into(), 1).unwrap();
-        for state in states() {
-            let kept = Record { state: state.clone(), ..record.clone() };
-            journal.write("planned", b"i/any", &kept).unwrap();
-            assert_eq!(journal.record("any").unwrap(), Some(kept), "{}", state.name());
-        }
-    }
-
-    #[test]
-    fn a_live_intent_is_never_planned_twice_and_survives_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let intent = Intent::Advance { rental: AgreementId::from_u128(9).unwrap() };
-        let key = intent.key();
-        {
-            let journal = Journal::open(dir.path()).unwrap();
-            journal.plan(intent.clone(), "due".into(), 1).unwrap();
-            assert!(journal.plan(intent.clone(), "due".into(), 2).is_err());
-        }
-        let journal = Journal::open(dir.path()).unwrap();
-        assert_eq!(journal.record(&key).unwrap().unwrap().state, State::Planned);
-        journal.advance(&key, State::Failed { error: "reverted".into() }, 3).unwrap();
-        assert_eq!(journal.plan(intent, "again".into(), 4).unwrap().attempt, 2);
-        assert_eq!(journal.records().unwrap().len(), 1);
-    }
-}
+mod tests;

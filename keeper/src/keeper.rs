@@ -105,6 +105,9 @@ pub enum KeeperError {
     /// The index failed.
     #[error(transparent)]
     Index(#[from] indexer::IndexError),
+    /// A hand failed; the text names it.
+    #[error("{0}")]
+    Fault(String),
 }
 
 impl Keeper {
@@ -188,6 +191,7 @@ impl Keeper {
             Event::Blob(arrived) => self.arrived(arrived).await,
             Event::Acted(outcome) => self.acted(outcome)?,
             Event::Call(call) => self.answer(call)?,
+            Event::Fault(text) => return Err(KeeperError::Fault(text)),
         }
         self.look().await
     }
@@ -220,7 +224,11 @@ impl Keeper {
                 Wish::Do { intent, why } => {
                     if self.ledger.may_plan(&intent, view.head.number, now_s()) {
                         let key = intent.key();
-                        let record = self.journal.plan(intent, why, now_s())?;
+                        let record = match self.journal.plan(intent, why, now_s()) {
+                            // The relay moved it meanwhile; its event is on the way.
+                            Err(JournalError::Transition { .. }) => continue,
+                            planned => planned?,
+                        };
                         debug!(%key, why = %record.why, "planned");
                         self.announce(&record);
                         self.ledger.note(key, &record);

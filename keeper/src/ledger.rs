@@ -57,21 +57,22 @@ impl Ledger {
     pub fn may_plan(&self, intent: &Intent, head: u64, now_s: u64) -> bool {
         let Some(entry) = self.entries.get(&intent.key()) else { return true };
         match &entry.state {
-            State::Planned | State::Signed { .. } => false,
+            State::Planned | State::Signed { .. } | State::Included { .. } => false,
             State::Done { block, .. } if entry.on_chain => head >= block + VISIBLE_AFTER_BLOCKS,
             State::Done { .. } => now_s >= entry.at_s + REPEAT_AFTER_S,
             State::Failed { .. } => now_s >= entry.at_s + backoff_s(entry.attempt),
         }
     }
 
-    /// Whether an intent whose key starts with `prefix` is under way.
+    /// Whether an intent whose key starts with `prefix` has not taken effect yet, and may still.
     pub fn any_live(&self, prefix: &str) -> bool {
-        self.entries.iter().any(|(key, entry)| key.starts_with(prefix) && entry.state.is_live())
+        let live = |state: &State| state.is_live() && !matches!(state, State::Included { .. });
+        self.entries.iter().any(|(key, entry)| key.starts_with(prefix) && live(&entry.state))
     }
 
-    /// Whether the intent of `key` took effect.
+    /// Whether the intent of `key` took effect, be it that a reorganisation may still take that back.
     pub fn is_done(&self, key: &str) -> bool {
-        self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Done { .. }))
+        self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Included { .. } | State::Done { .. }))
     }
 
     /// How often the intent of `key` was tried.

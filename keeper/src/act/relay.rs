@@ -1,46 +1,64 @@
-//! Sends transactions: one relay per account, one transaction at a time, so that a nonce has one owner.
+//! Sends transactions: one worker per account, which alone gives out its nonces.
 //!
-//! A signed transaction is stored before it is sent. A time-out means "unknown: read the chain"; the same bytes are sent
-//! again, never others. After a restart, what was signed is carried to its end before anything new.
+//! Data runs one way: planned records wait → `pack` turns them into parcels (policy, preflight, signature) → the journal's
+//! outbox → the chain → `track` finds what became of them → records end. Many are under way at once.
+//!
+//! | part | does |
+//! |---|---|
+//! | `chain` | reads the chain, hands bytes to the node and understands its answer |
+//! | `pack` | one call a transaction for the account's own calls, a batch for those that a session key signs |
+//! | `policy` | what may be sent at all |
+//! | `track` | mined, taken back by a reorganisation, final, lost; requests that never ran |
+//! | `resend` | sends again, replaces, cancels, closes gaps |
+//! | `judge` | reads a receipt |
+//!
+//! Invariants: bytes are in the outbox before they leave; an ambiguous answer changes nothing but when the chain is read;
+//! an intent gets a second signature only when the first can no longer land; every nonce up to the next has one parcel.
+//! Every await may be the last: a new worker on the same journal goes on from there.
 
-use std::time::Duration;
+mod chain;
+pub mod fleet;
+mod judge;
+mod pack;
+mod policy;
+mod resend;
+mod track;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
 
 use alloy::{
-    eips::{BlockId, Encodable2718},
-    network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder},
-    primitives::{Address, B256, Bytes, U256, aliases::U48},
+    primitives::{Address, B256},
     providers::{DynProvider, Provider},
-    rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
-    sol_types::{SolCall, SolEvent},
+    transports::TransportError,
 };
-use contracts::{
-    bindings::{ForwardRequest, IERC2771Forwarder as Forwarder},
-    typed_data::sign_forward,
+use indexer::Head;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::calls::{Addresses, Prepared, prepare};
+use self::{chain::Seen, policy::Policy};
+use super::calls::Addresses;
 use crate::{
     clock::now_s,
+    config::RelayConfig,
     event::{Done, Event, Outcome},
-    journal::{Journal, JournalError, Record, State},
-    preflight::{ContractCall, Preflight, PreflightError, Preflighted},
+    journal::{Commit, Journal, JournalError, Parcel, Record, State},
+    preflight::Preflight,
 };
 
-/// A forwarded request is dead after this: requests cannot be cancelled, so they live shortly.
-const FORWARD_LIFETIME_S: u64 = 90;
-/// Least gas of a forwarded request. The forwarder only checks that a 63rd of it is left, five calls further out than where
-/// it runs short: a request that asks for less could be made to fail, its nonce spent, by whoever sends it.
-const FORWARD_GAS_FLOOR: u64 = 1_500_000;
-/// The same bytes are sent again when the chain has not shown them for so long.
-const RESEND_AFTER: Duration = Duration::from_secs(6);
-/// Looks at a consumed nonce without a receipt before the transaction is called lost.
-const LOST_AFTER_LOOKS: u32 = 8;
-/// Looks at a nonce that lies ahead of the account's before the gap is filled.
-const GAP_AFTER_LOOKS: u32 = 8;
+/// Records that wait in one worker; the rest wait in its channel.
+const WAITING: usize = 1_024;
+/// Longest pause between attempts to reach a chain that does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// First bytes of the code of an account that is delegated to a contract (EIP-7702).
+const DELEGATED: [u8; 3] = [0xef, 0x01, 0x00];
 
 /// Session key of an agent's wallet.
 #[derive(Clone, Debug)]
@@ -72,262 +90,263 @@ pub struct Relay {
     pub preflight: Preflight,
     /// Time between looks at the chain.
     pub poll: Duration,
+    /// Blocks on top of a transaction's after which it is final.
+    pub confirmations: u64,
+    /// How to send, and what.
+    pub config: RelayConfig,
+    /// Newest block of the index; without it, the index's freshness is not judged.
+    pub index: Option<watch::Receiver<Head>>,
 }
 
-/// Why a transaction had no effect, or is not known to have had one.
+/// A fault that ends a relay, and must end its keeper.
 #[derive(Debug, thiserror::Error)]
-enum RelayError {
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
+pub enum RelayError {
+    /// What is known and what is on disk may differ.
+    #[error("relay: {0}")]
     Journal(#[from] JournalError),
-    /// The keeper is stopping; the journal says where to go on.
-    #[error("stopped")]
-    Stopped,
+    /// The outbox and the records do not fit together.
+    #[error(
+        "relay: record {key} was signed as nonce {nonce} of {account}, but the outbox has no such transaction; the journal \
+         was damaged or edited: restore it from a backup, or look {account} up on the chain and abandon the record"
+    )]
+    Missing {
+        /// The record.
+        key: String,
+        /// Nonce.
+        nonce: u64,
+        /// Account.
+        account: Address,
+    },
+    /// Code could send transactions in the account's name.
+    #[error(
+        "account {0} is delegated to a contract (EIP-7702), so its nonces and its gas can be used by others; take another \
+         key, or revoke the delegation first"
+    )]
+    Delegated(Address),
+    /// The key does not sign.
+    #[error("account {0} cannot sign: {1}; check its keystore")]
+    Signer(Address, String),
+    /// The account could not be looked at.
+    #[error("account {0} cannot be read: {1}; check chain.rpc_urls")]
+    Unreachable(Address, String),
+}
+
+/// Why a step was not taken.
+#[derive(Debug)]
+enum Trouble {
+    /// The chain could not be read; later.
+    Chain(String),
+    /// It would have no effect.
+    Reverted(String),
+    /// Never.
+    Fatal(RelayError),
+}
+
+impl From<JournalError> for Trouble {
+    fn from(error: JournalError) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+impl From<RelayError> for Trouble {
+    fn from(error: RelayError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl From<TransportError> for Trouble {
+    fn from(error: TransportError) -> Self {
+        Self::Chain(error.to_string())
+    }
+}
+
+impl From<alloy::contract::Error> for Trouble {
+    fn from(error: alloy::contract::Error) -> Self {
+        Self::Chain(error.to_string())
+    }
 }
 
 impl Relay {
-    /// Carries records until `stop`: first those that an earlier run left signed, then those from `inbox`.
-    pub async fn run(self, mut inbox: mpsc::Receiver<Record>, out: mpsc::Sender<Event>, stop: CancellationToken) {
-        let left: Vec<_> = match self.journal.records() {
-            Ok(records) => records.into_iter().filter(|(_, record)| self.owns(&record.state)).collect(),
-            Err(error) => {
-                warn!(%error, "the relay cannot read the journal");
-                return;
-            }
-        };
-        for (_, record) in left {
-            self.report(&record, &out, &stop).await;
+    /// Refuses an account that is no plain one.
+    ///
+    /// # Errors
+    /// [`RelayError::Delegated`], [`RelayError::Unreachable`].
+    pub async fn check_account(&self) -> Result<(), RelayError> {
+        let account = self.signer.address();
+        let code = self.provider.get_code_at(account).await;
+        let code = code.map_err(|error| RelayError::Unreachable(account, error.to_string()))?;
+        match code.starts_with(&DELEGATED) {
+            true => Err(RelayError::Delegated(account)),
+            false => Ok(()),
         }
+    }
+
+    /// Carries records until `stop`: first what an earlier run left in the outbox, then those from `inbox`.
+    ///
+    /// # Errors
+    /// [`RelayError`] when it cannot go on without risking money; the keeper must end then.
+    pub async fn run(
+        self,
+        mut inbox: mpsc::Receiver<Record>,
+        out: mpsc::Sender<Event>,
+        stop: CancellationToken,
+    ) -> Result<(), RelayError> {
+        let mut worker = Worker::open(self, out)?;
+        let mut tick = tokio::time::interval(worker.relay.poll);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let record = tokio::select! {
-                () = stop.cancelled() => return,
-                record = inbox.recv() => record,
-            };
-            let Some(record) = record else { return };
-            self.report(&record, &out, &stop).await;
-        }
-    }
-
-    fn owns(&self, state: &State) -> bool {
-        matches!(state, State::Signed { sender, .. } if *sender == self.signer.address())
-    }
-
-    async fn report(&self, record: &Record, out: &mpsc::Sender<Event>, stop: &CancellationToken) {
-        let key = record.intent.key();
-        let result = match self.carry(&key, record, stop).await {
-            Ok(block) => Ok(Done::Mined { block }),
-            Err(RelayError::Stopped) => return,
-            Err(error) => {
-                let text = error.to_string();
-                let failed = self.journal.advance(&key, State::Failed { error: text.clone() }, now_s());
-                if let Err(error) = failed {
-                    warn!(%key, %error, "a failure could not be journalled");
-                }
-                Err(text)
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                record = inbox.recv(), if worker.waiting.len() < WAITING => match record {
+                    Some(record) => worker.take(record)?,
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => {}
             }
-        };
-        // The loop outlives the relay; if it is gone, the journal has the outcome.
-        let _ = out.send(Event::Acted(Outcome { key, result })).await;
-    }
-
-    /// Signs and sends a planned record, or goes on with a signed one, until its fate is known.
-    async fn carry(&self, key: &str, record: &Record, stop: &CancellationToken) -> Result<u64, RelayError> {
-        let state = match &record.state {
-            State::Signed { .. } => record.state.clone(),
-            _ => self.sign(key, record, stop).await?,
-        };
-        let State::Signed { raw, hash, sender, nonce } = state else {
-            return Err(RelayError::Refused(format!("{key} is already {}", state.name())));
-        };
-        let receipt = self.settle(key, &raw, hash, sender, nonce, stop).await?;
-        let block = receipt.block_number.unwrap_or_default();
-        let gas_wei = U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price);
-        if !receipt.status() {
-            return Err(RelayError::Refused(format!("transaction {hash} reverted in block {block}")));
-        }
-        let inner_failed = receipt.logs().iter().any(|log| {
-            Forwarder::ExecutedForwardRequest::decode_log(&log.inner).is_ok_and(|executed| !executed.success)
-        });
-        if inner_failed {
-            return Err(RelayError::Refused(format!("transaction {hash}: the wallet refused the forwarded call")));
-        }
-        self.journal.advance(key, State::Done { block, gas_wei }, now_s())?;
-        info!(%key, tx = %hash, block, gas = receipt.gas_used, "mined");
-        Ok(block)
-    }
-
-    async fn sign(&self, key: &str, record: &Record, stop: &CancellationToken) -> Result<State, RelayError> {
-        let prepared = prepare(&record.intent, self.addresses)
-            .map_err(RelayError::Refused)?
-            .ok_or_else(|| RelayError::Refused(format!("{key} is no transaction")))?;
-        let ready = self.read(stop, || self.ready(&prepared)).await?;
-        let request = self.read(stop, || self.request(&ready)).await?;
-        let nonce = request.nonce.unwrap_or_default();
-        let wallet = EthereumWallet::from(self.signer.clone());
-        let envelope = request.build(&wallet).await.map_err(|error| RelayError::Refused(error.to_string()))?;
-        let state = State::Signed {
-            raw: Bytes::from(envelope.encoded_2718()),
-            hash: *envelope.tx_hash(),
-            sender: self.signer.address(),
-            nonce,
-        };
-        self.journal.advance(key, state.clone(), now_s())?;
-        Ok(state)
-    }
-
-    /// Repeats a read while the chain cannot be reached: nothing was signed yet, so nothing can be lost.
-    async fn read<T, F>(&self, stop: &CancellationToken, attempt: impl Fn() -> F) -> Result<T, RelayError>
-    where
-        F: Future<Output = Result<T, RelayError>>,
-    {
-        let mut pause = self.poll;
-        loop {
-            match attempt().await {
-                Err(RelayError::Preflight(PreflightError::Unavailable(error))) => {
-                    warn!(%error, retry_in_ms = pause.as_millis() as u64, "the chain cannot be read; trying again");
-                    self.sleep(pause, stop).await?;
-                    pause = (pause * 2).min(Duration::from_secs(10));
-                }
-                other => return other,
+            while worker.waiting.len() < WAITING
+                && let Ok(record) = inbox.try_recv()
+            {
+                worker.take(record)?;
             }
-        }
-    }
-
-    /// Preflights the outermost call.
-    async fn ready(&self, prepared: &Prepared) -> Result<Preflighted, RelayError> {
-        let from = self.signer.address();
-        match prepared {
-            Prepared::Direct { to, data } => {
-                Ok(self.preflight.check(ContractCall { from, to: *to, data: data.clone() }).await?)
+            match stop.run_until_cancelled(worker.turn()).await {
+                None => return Ok(()),
+                Some(ended) => ended?,
             }
-            Prepared::Forwarded { data } => {
-                let session = self.session.as_ref().ok_or_else(|| {
-                    RelayError::Refused("this keeper has no session key; add an [agent] table".into())
-                })?;
-                let (to, data) = self.forward(session, data).await?;
-                Ok(self.preflight.check(ContractCall { from, to, data }).await?)
-            }
-        }
-    }
-
-    /// Runs the wallet's call as the forwarder will make it, then signs the request for it.
-    async fn forward(&self, session: &Session, data: &Bytes) -> Result<(Address, Bytes), RelayError> {
-        let key = session.key.address();
-        let as_forwarded = Bytes::from([data.as_ref(), key.as_slice()].concat());
-        let inner = ContractCall { from: session.forwarder, to: session.wallet, data: as_forwarded };
-        let used = self.preflight.gas_used(inner).await?;
-        let forwarder = Forwarder::new(session.forwarder, &self.provider);
-        let nonce = forwarder.nonces(key).call().await.map_err(|error| unavailable(&error))?;
-        let request = ForwardRequest {
-            from: key,
-            to: session.wallet,
-            value: U256::ZERO,
-            gas: U256::from((used + used / 2).max(FORWARD_GAS_FLOOR)),
-            nonce,
-            deadline: U48::from(now_s() + FORWARD_LIFETIME_S),
-            data: data.clone(),
-        };
-        let signed = sign_forward(request, &session.key, self.chain_id, session.forwarder)
-            .await
-            .map_err(|error| RelayError::Refused(error.to_string()))?;
-        Ok((session.forwarder, Forwarder::executeCall { request: signed }.abi_encode().into()))
-    }
-
-    async fn request(&self, ready: &Preflighted) -> Result<TransactionRequest, RelayError> {
-        let from = self.signer.address();
-        let fees = self.provider.estimate_eip1559_fees().await.map_err(|error| unavailable(&error))?;
-        // One transaction at a time: whatever this account sent is mined, so the newest state has the next nonce.
-        let nonce = self.provider.get_transaction_count(from).await.map_err(|error| unavailable(&error))?;
-        let call = ready.call();
-        Ok(TransactionRequest::default()
-            .with_chain_id(self.chain_id)
-            .with_from(from)
-            .with_to(call.to)
-            .with_input(call.data.clone())
-            .with_nonce(nonce)
-            // A forwarded request needs its gas and a 64th on top; unused gas is returned.
-            .with_gas_limit(ready.gas_limit().max(FORWARD_GAS_FLOOR + FORWARD_GAS_FLOOR / 2))
-            .with_max_fee_per_gas(fees.max_fee_per_gas)
-            .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas))
-    }
-
-    /// Sends `raw`, and again while the chain does not show it, until there is a receipt or its nonce went to another.
-    async fn settle(
-        &self,
-        key: &str,
-        raw: &Bytes,
-        hash: B256,
-        sender: Address,
-        nonce: u64,
-        stop: &CancellationToken,
-    ) -> Result<TransactionReceipt, RelayError> {
-        let mut sent_at: Option<tokio::time::Instant> = None;
-        let (mut looks_at_used_nonce, mut looks_at_gap) = (0, 0);
-        loop {
-            match self.provider.get_transaction_receipt(hash).await {
-                Ok(Some(receipt)) => return Ok(receipt),
-                Ok(None) => {}
-                Err(error) => debug!(%key, %error, "no answer about a receipt"),
-            }
-            let next = self.provider.get_transaction_count(sender).block_id(BlockId::latest()).await.unwrap_or(nonce);
-            looks_at_gap = if next < nonce { looks_at_gap + 1 } else { 0 };
-            if looks_at_gap >= GAP_AFTER_LOOKS {
-                looks_at_gap = 0;
-                self.fill_gap(next).await;
-            }
-            if next > nonce {
-                looks_at_used_nonce += 1;
-                if looks_at_used_nonce >= LOST_AFTER_LOOKS {
-                    let text = format!("transaction {hash} was replaced: nonce {nonce} of {sender} went to another");
-                    return Err(RelayError::Refused(text));
-                }
-            } else if sent_at.is_none_or(|at| at.elapsed() >= RESEND_AFTER) {
-                sent_at = Some(tokio::time::Instant::now());
-                match self.provider.send_raw_transaction(raw).await {
-                    Ok(_) => debug!(%key, tx = %hash, "sent"),
-                    // "already known" and the like: only a receipt or the nonce tells what is true.
-                    Err(error) => warn!(%key, tx = %hash, %error, "the endpoint did not take the transaction"),
-                }
-            }
-            self.sleep(self.poll, stop).await?;
-        }
-    }
-
-    /// A reorganisation that dropped an earlier transaction leaves a nonce that nothing would ever use, and everything
-    /// after it would wait for ever. An empty transaction takes its place; what the dropped one did is wished for again.
-    async fn fill_gap(&self, nonce: u64) {
-        let address = self.signer.address();
-        warn!(%address, nonce, "a reorganisation dropped a transaction; its nonce is filled");
-        let filler = async {
-            let fees = self.provider.estimate_eip1559_fees().await?;
-            let request = TransactionRequest::default()
-                .with_chain_id(self.chain_id)
-                .with_from(address)
-                .with_to(address)
-                .with_nonce(nonce)
-                .with_gas_limit(21_000)
-                .with_max_fee_per_gas(fees.max_fee_per_gas)
-                .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
-            let envelope = request.build(&EthereumWallet::from(self.signer.clone())).await?;
-            let _ = self.provider.send_raw_transaction(&envelope.encoded_2718()).await?;
-            eyre::Ok(())
-        };
-        if let Err(error) = filler.await {
-            warn!(%address, nonce, %error, "the nonce could not be filled; tried again shortly");
-        }
-    }
-
-    async fn sleep(&self, pause: Duration, stop: &CancellationToken) -> Result<(), RelayError> {
-        tokio::select! {
-            () = stop.cancelled() => Err(RelayError::Stopped),
-            () = tokio::time::sleep(pause) => Ok(()),
         }
     }
 }
 
-fn unavailable(error: &dyn std::fmt::Display) -> RelayError {
-    RelayError::Preflight(PreflightError::Unavailable(error.to_string()))
+/// One account at work.
+struct Worker {
+    relay: Relay,
+    account: Address,
+    policy: Policy,
+    out: mpsc::Sender<Event>,
+    /// Planned, not yet signed.
+    waiting: VecDeque<Record>,
+    /// Signed, not yet final: what the journal's outbox holds.
+    parcels: BTreeMap<u64, Parcel>,
+    /// What this run has handed to the node, by nonce.
+    sent: HashMap<u64, Sent>,
+    /// Nonces without a parcel, and the block at which that was first seen.
+    gaps: BTreeMap<u64, u64>,
+    /// How often a request of an intent went nowhere.
+    rounds: HashMap<String, u32>,
+    /// The chain at the last look.
+    seen: Option<Seen>,
+    /// Block up to which everything is taken in.
+    tracked: B256,
+    /// Next nonce to give out.
+    next: u64,
+    looked: Option<Instant>,
+    not_before: Instant,
+    pause: Duration,
+}
+
+/// How a parcel's newest version was last sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Instant,
+    block: u64,
+    /// The node said that it has it.
+    taken: bool,
+    /// The node wants more for it.
+    underpriced: bool,
+}
+
+impl Worker {
+    fn open(relay: Relay, out: mpsc::Sender<Event>) -> Result<Self, RelayError> {
+        let account = relay.signer.address();
+        let parcels = relay.journal.parcels(account)?;
+        for (key, record) in relay.journal.records()? {
+            if let State::Signed { sender, nonce, .. } | State::Included { sender, nonce, .. } = record.state
+                && sender == account
+                && !parcels.get(&nonce).is_some_and(|parcel| parcel.items.iter().any(|item| item.key == key))
+            {
+                return Err(RelayError::Missing { key, nonce, account });
+            }
+        }
+        if !parcels.is_empty() {
+            info!(%account, transactions = parcels.len(), "going on with what an earlier run sent");
+        }
+        Ok(Self {
+            account,
+            policy: Policy::new(&relay),
+            out,
+            waiting: VecDeque::new(),
+            next: parcels.keys().next_back().map_or(0, |last| last + 1),
+            parcels,
+            sent: HashMap::new(),
+            gaps: BTreeMap::new(),
+            rounds: HashMap::new(),
+            seen: None,
+            tracked: B256::ZERO,
+            looked: None,
+            not_before: Instant::now(),
+            pause: relay.poll,
+            relay,
+        })
+    }
+
+    /// Takes a record in; one that is under way already is left alone.
+    fn take(&mut self, record: Record) -> Result<(), RelayError> {
+        let key = record.intent.key();
+        let planned = self.relay.journal.record(&key)?.is_some_and(|record| record.state == State::Planned);
+        if planned && !self.waiting.iter().any(|waiting| waiting.intent.key() == key) {
+            self.waiting.push_back(record);
+        } else {
+            debug!(%key, "is under way already");
+        }
+        Ok(())
+    }
+
+    /// Looks at the chain when that is due, then sends what may be sent.
+    async fn turn(&mut self) -> Result<(), RelayError> {
+        if Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let worked = async {
+            if self.looked.is_none_or(|at| at.elapsed() >= self.relay.poll) {
+                self.look().await?;
+                self.looked = Some(Instant::now());
+            }
+            self.pack().await
+        };
+        match worked.await {
+            Ok(()) => {
+                self.pause = self.relay.poll;
+                Ok(())
+            }
+            Err(Trouble::Chain(error) | Trouble::Reverted(error)) => {
+                // Nothing was concluded from a read that failed, so nothing is lost by waiting.
+                warn!(account = %self.account, %error, retry_in_ms = self.pause.as_millis() as u64, "the chain cannot be read");
+                self.not_before = Instant::now() + self.pause;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                Ok(())
+            }
+            Err(Trouble::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// Whether a parcel is signed and neither mined nor lost.
+    fn in_flight(&self) -> impl Iterator<Item = &Parcel> {
+        self.parcels.values().filter(|parcel| parcel.landed.is_none() && !parcel.settled)
+    }
+
+    fn write(&self, commit: &Commit<'_>) -> Result<(), RelayError> {
+        Ok(self.relay.journal.commit(self.account, commit, now_s())?)
+    }
+
+    /// Ends a record that was never signed.
+    async fn fail(&mut self, key: String, error: String) -> Result<(), RelayError> {
+        let states = vec![(key.clone(), State::Failed { error: error.clone() })];
+        self.write(&Commit { states, ..Commit::default() })?;
+        self.tell(key, Err(error)).await;
+        Ok(())
+    }
+
+    /// The loop outlives the relay; if it is gone, the journal has the outcome.
+    async fn tell(&self, key: String, result: Result<Done, String>) {
+        let _ = self.out.send(Event::Acted(Outcome { key, result })).await;
+    }
 }

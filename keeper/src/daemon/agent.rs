@@ -20,7 +20,7 @@ pub(super) async fn agent_side(
     config: &Config,
     agent: &AgentConfig,
     session: PrivateKeySigner,
-    relayer: PrivateKeySigner,
+    relayers: Vec<PrivateKeySigner>,
     data_dir: &Path,
     hands: &Hands<'_>,
 ) -> eyre::Result<AgentSide> {
@@ -49,7 +49,7 @@ pub(super) async fn agent_side(
     };
     let key = session.address();
     let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
-    let relay = hands.relay(config, relayer, Some(session));
+    let relay = hands.relays(config, relayers, Some(session)).await?;
     let purse =
         Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
     info!(wallet = %agent.wallet, session_key = %key, "agent");

@@ -108,7 +108,7 @@ pub(super) async fn provider_side(
         }
         results.extend(hands.journal.result(rental)?.map(|result| (rental, result)));
     }
-    let relay = hands.relay(config, key.clone(), None);
+    let relay = hands.relay(config, key.clone(), None).await?;
     info!(provider = %address, class = %provider.class, slots = provider.slots, engine = engine.name(), %image, %endpoint, "provider");
     let workshop = Workshop {
         engine,

@@ -119,7 +119,7 @@ impl Keeper {
         let Outcome { key, result } = outcome;
         let state = match &result {
             // The relay has journalled what it mined.
-            Ok(Done::Mined { .. }) => None,
+            Ok(Done::Mined { .. } | Done::TakenBack) => None,
             Ok(_) => Some(State::Done { block: 0, gas_wei: U256::ZERO }),
             Err(error) => Some(State::Failed { error: error.clone() }),
         };
@@ -139,7 +139,7 @@ impl Keeper {
                 self.end(job, state)?;
             }
             Ok(Done::Worked) => self.worked(&record)?,
-            Ok(Done::Mined { .. } | Done::Delivered) => {}
+            Ok(Done::Mined { .. } | Done::TakenBack | Done::Delivered) => {}
             Err(error) => {
                 warn!(%key, attempt = record.attempt, %error, "did not work; it is tried again while it is wanted")
             }

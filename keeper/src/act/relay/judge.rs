@@ -1,0 +1,51 @@
+//! Reads a receipt: what became of each intent of a parcel.
+
+use alloy::{
+    primitives::{Address, U256},
+    rpc::types::{Log, TransactionReceipt},
+    sol_types::SolEvent,
+};
+use contracts::bindings::IERC2771Forwarder as Forwarder;
+
+use crate::journal::{Landed, Parcel, SignedRequest, Verdict};
+
+/// Puts into `parcel` what `receipt` says. A forwarded request that it does not name has no verdict yet: it may still be
+/// brought to the chain by whoever saw it.
+pub(super) fn judge(parcel: &mut Parcel, receipt: &TransactionReceipt) {
+    let block = receipt.block_number.unwrap_or_default();
+    let hash = receipt.transaction_hash;
+    let cancelled = parcel.versions.iter().any(|version| version.hash == hash && version.cancels);
+    let to = parcel.to;
+    for item in &mut parcel.items {
+        item.verdict = match &item.request {
+            Some(_) if cancelled || !receipt.status() => None,
+            Some(request) => executed(receipt.logs(), to, request).map(|success| match success {
+                true => Verdict::Executed { block },
+                false => {
+                    Verdict::Refused { error: format!("transaction {hash}: the wallet refused the forwarded call") }
+                }
+            }),
+            None if cancelled => {
+                let error = "it was not mined in time and was cancelled; raise relay.max_fee_gwei if the chain is dear";
+                Some(Verdict::Refused { error: error.into() })
+            }
+            None if receipt.status() => Some(Verdict::Executed { block }),
+            None => Some(Verdict::Refused { error: format!("transaction {hash} reverted in block {block}") }),
+        };
+    }
+    parcel.landed = Some(Landed {
+        hash,
+        block,
+        block_hash: receipt.block_hash.unwrap_or_default(),
+        gas_wei: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
+    });
+}
+
+/// Whether the forwarder says that it ran `request`, and with what success.
+pub(super) fn executed(logs: &[Log], forwarder: Address, request: &SignedRequest) -> Option<bool> {
+    logs.iter()
+        .filter(|log| log.address() == forwarder)
+        .filter_map(|log| Forwarder::ExecutedForwardRequest::decode_log(&log.inner).ok())
+        .find(|executed| executed.signer == request.signer && executed.nonce == U256::from(request.nonce))
+        .map(|executed| executed.success)
+}

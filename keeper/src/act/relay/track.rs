@@ -1,0 +1,354 @@
+//! What became of the parcels: mined, taken back by a reorganisation, final, lost to another transaction of the account;
+//! and the requests in them that never ran.
+
+use std::collections::BTreeMap;
+
+use alloy::{
+    eips::BlockId,
+    primitives::{B256, U256},
+    providers::Provider,
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
+use contracts::bindings::IERC2771Forwarder as Forwarder;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tracing::{info, warn};
+
+use super::{
+    RelayError, Trouble, Worker,
+    chain::{self, Seen, patiently},
+    judge,
+    policy::DAY_S,
+};
+use crate::{
+    clock::now_s,
+    event::Done,
+    journal::{Commit, Parcel, SignedRequest, State, Verdict},
+};
+
+/// Receipts asked for at once.
+const ASKED_AT_ONCE: usize = 16;
+/// A request that went nowhere is signed anew so often, then its intent fails.
+const MAX_ROUNDS: u32 = 3;
+
+impl Worker {
+    /// Takes the newest block in, then sends again what needs it.
+    pub(super) async fn look(&mut self) -> Result<(), Trouble> {
+        let seen = chain::look(&self.relay.provider, self.account, self.seen).await?;
+        if self.seen.is_none() {
+            // What the node holds of this account already is not ours to replace.
+            self.next = self.next.max(seen.pending);
+        }
+        if seen.count > self.next {
+            warn!(
+                account = %self.account, expected = self.next, found = seen.count,
+                "somebody else sent transactions of this account; its nonces are taken from the chain again"
+            );
+        }
+        self.next = self.next.max(seen.count);
+        self.seen = Some(seen);
+        if seen.hash != self.tracked {
+            if !self.parcels.is_empty() {
+                self.find_taken_back(seen).await?;
+                self.find_mined(seen).await?;
+                self.settle_deep(seen).await?;
+                self.settle_lost(seen).await?;
+                self.free_requests(seen).await?;
+            }
+            self.tracked = seen.hash;
+        }
+        self.policy.see(&self.relay, &seen).await?;
+        self.resend(seen).await
+    }
+
+    /// Parcels whose block is gone go back to being sent, under the same nonce.
+    async fn find_taken_back(&mut self, seen: Seen) -> Result<(), Trouble> {
+        let mut canonical = BTreeMap::new();
+        for landed in self.parcels.values().filter(|parcel| !parcel.settled).filter_map(|parcel| parcel.landed.as_ref())
+        {
+            canonical.insert(landed.block, None);
+        }
+        for (block, hash) in &mut canonical {
+            *hash = match *block {
+                block if block == seen.number => Some(seen.hash),
+                block if block > seen.number => None,
+                block => chain::hash_at(&self.relay.provider, block).await?,
+            };
+        }
+        let gone: Vec<u64> =
+            self.parcels
+                .values()
+                .filter(|parcel| !parcel.settled)
+                .filter(|parcel| {
+                    let is = |hash: &Option<B256>, landed: B256| *hash == Some(landed);
+                    parcel.landed.as_ref().is_some_and(|landed| {
+                        !canonical.get(&landed.block).is_some_and(|hash| is(hash, landed.block_hash))
+                    })
+                })
+                .map(|parcel| parcel.nonce)
+                .collect();
+        for nonce in gone {
+            self.take_back(nonce).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_back(&mut self, nonce: u64) -> Result<(), RelayError> {
+        let Some(mut parcel) = self.parcels.get(&nonce).cloned() else { return Ok(()) };
+        warn!(account = %self.account, nonce, "a reorganisation took a transaction back; it is sent again as it is");
+        let hash = parcel.versions.first().map(|version| version.hash).unwrap_or_default();
+        let mut told = Vec::new();
+        for item in &mut parcel.items {
+            if let Some(Verdict::Executed { .. }) = item.verdict.take() {
+                told.push(item.key.clone());
+            }
+        }
+        parcel.landed = None;
+        let signed = |key: &String| (key.clone(), State::Signed { hash, sender: self.account, nonce });
+        let states = told.iter().map(signed).collect();
+        self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
+        self.parcels.insert(nonce, parcel);
+        self.sent.remove(&nonce);
+        for key in told {
+            self.tell(key, Ok(Done::TakenBack)).await;
+        }
+        Ok(())
+    }
+
+    /// Looks for the receipts of what has its nonce used.
+    async fn find_mined(&mut self, seen: Seen) -> Result<(), Trouble> {
+        let asked: Vec<Parcel> = self.in_flight().filter(|parcel| parcel.nonce < seen.count).cloned().collect();
+        let provider = self.relay.provider.clone();
+        let answers: Vec<_> = stream::iter(asked)
+            .map(|parcel| {
+                let provider = provider.clone();
+                async move { Ok::<_, Trouble>((chain::receipt(&provider, &parcel).await?, parcel)) }
+            })
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await?;
+        for (receipt, mut parcel) in answers {
+            let Some(receipt) = receipt.filter(|receipt| receipt.block_hash.is_some()) else { continue };
+            judge::judge(&mut parcel, &receipt);
+            self.mined(parcel, receipt.gas_used).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes where a parcel was mined. What took effect is told at once; what did not, only when it is final: until then
+    /// a reorganisation could still give it its effect.
+    async fn mined(&mut self, parcel: Parcel, gas_used: u64) -> Result<(), RelayError> {
+        let Some(landed) = &parcel.landed else { return Ok(()) };
+        let (nonce, block, gas_wei) = (parcel.nonce, landed.block, parcel.gas_share_wei());
+        info!(account = %self.account, nonce, tx = %landed.hash, block, gas = gas_used, intents = parcel.items.len(), "mined");
+        let executed: Vec<_> = parcel
+            .items
+            .iter()
+            .filter(|item| matches!(item.verdict, Some(Verdict::Executed { .. })))
+            .map(|item| item.key.clone())
+            .collect();
+        let included = |key: &String| (key.clone(), State::Included { sender: self.account, nonce, block, gas_wei });
+        let states = executed.iter().map(included).collect();
+        self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
+        self.parcels.insert(nonce, parcel);
+        self.sent.remove(&nonce);
+        for key in executed {
+            self.tell(key, Ok(Done::Mined { block })).await;
+        }
+        Ok(())
+    }
+
+    /// Ends what is deep enough.
+    async fn settle_deep(&mut self, seen: Seen) -> Result<(), RelayError> {
+        let deep = |block: u64| seen.number >= block.saturating_add(self.relay.confirmations);
+        let final_now: Vec<u64> = self
+            .parcels
+            .values()
+            .filter(|parcel| !parcel.settled && parcel.landed.as_ref().is_some_and(|landed| deep(landed.block)))
+            .map(|parcel| parcel.nonce)
+            .collect();
+        for nonce in final_now {
+            if let Some(parcel) = self.parcels.remove(&nonce) {
+                self.settle(parcel).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what can never be mined: its nonce went to a transaction that is not ours, deep enough.
+    async fn settle_lost(&mut self, seen: Seen) -> Result<(), Trouble> {
+        let Some(deep) = seen.number.checked_sub(self.relay.confirmations) else { return Ok(()) };
+        let Some(first) = self.in_flight().map(|parcel| parcel.nonce).next().filter(|first| *first < seen.count) else {
+            return Ok(());
+        };
+        let count = self.relay.provider.get_transaction_count(self.account).block_id(BlockId::number(deep));
+        let count = patiently(count).await?;
+        let candidates: Vec<u64> =
+            self.in_flight().map(|parcel| parcel.nonce).filter(|nonce| (first..count).contains(nonce)).collect();
+        for nonce in candidates {
+            let Some(mut parcel) = self.parcels.get(&nonce).cloned() else { continue };
+            // Asked once more: the receipt may have come between the two reads.
+            if chain::receipt(&self.relay.provider, &parcel).await?.is_some() {
+                continue;
+            }
+            warn!(account = %self.account, nonce, "somebody else used this nonce of the account: keep its key to one keeper");
+            for item in parcel.items.iter_mut().filter(|item| item.request.is_none()) {
+                let error = format!("nonce {nonce} of {} went to a transaction of somebody else", self.account);
+                item.verdict = Some(Verdict::Refused { error });
+            }
+            self.parcels.remove(&nonce);
+            self.settle(parcel).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the intents of a parcel that will not change any more; those without a verdict stay with it.
+    async fn settle(&mut self, mut parcel: Parcel) -> Result<(), RelayError> {
+        let gas_wei = parcel.gas_share_wei();
+        let (mut ended, closes_gap) = (Vec::new(), parcel.items.is_empty());
+        let judged = |item: &crate::journal::Item| item.verdict.is_some();
+        for item in parcel.items.iter().filter(|item| judged(item)) {
+            let end = match &item.verdict {
+                Some(Verdict::Executed { block }) => {
+                    (State::Done { block: *block, gas_wei }, Ok(Done::Mined { block: *block }))
+                }
+                Some(Verdict::Refused { error }) => (State::Failed { error: error.clone() }, Err(error.clone())),
+                None => continue,
+            };
+            ended.push((item.key.clone(), end.0, end.1));
+        }
+        parcel.items.retain(|item| !judged(item));
+        parcel.settled = true;
+        let spent = parcel.landed.as_ref().map(|landed| (now_s() / DAY_S, landed.gas_wei));
+        let mut commit = Commit { spent, ..Commit::default() };
+        commit.states = ended.iter().map(|(key, state, _)| (key.clone(), state.clone())).collect();
+        match parcel.items.is_empty() {
+            true => commit.forget.push(parcel.nonce),
+            false => commit.keep.push(&parcel),
+        }
+        self.write(&commit)?;
+        self.sent.remove(&parcel.nonce);
+        let cancelled = parcel
+            .landed
+            .as_ref()
+            .is_none_or(|landed| parcel.versions.iter().any(|version| version.hash == landed.hash && version.cancels));
+        if !closes_gap {
+            self.policy.ended(!cancelled && ended.iter().all(|(_, _, told)| told.is_ok()));
+        }
+        if !parcel.items.is_empty() {
+            self.parcels.insert(parcel.nonce, parcel);
+        }
+        for (key, _, told) in ended {
+            self.rounds.remove(&key);
+            self.tell(key, told).await;
+        }
+        Ok(())
+    }
+
+    /// Requests that their own transaction did not run: somebody else may have brought them, or may still do so until
+    /// their deadline. Only then are they signed anew.
+    async fn free_requests(&mut self, seen: Seen) -> Result<(), Trouble> {
+        if !self.parcels.values().any(|parcel| parcel.settled) {
+            return Ok(());
+        }
+        let deep = seen.number.saturating_sub(self.relay.confirmations);
+        let block = patiently(self.relay.provider.get_block_by_number(deep.into())).await?;
+        let deep_s = block.map(|block| block.header.timestamp).unwrap_or_default();
+        let settled: Vec<Parcel> = self.parcels.values().filter(|parcel| parcel.settled).cloned().collect();
+        for mut parcel in settled {
+            let mut commit = Commit::default();
+            let mut told = Vec::new();
+            let mut again = Vec::new();
+            for item in &mut parcel.items {
+                let Some(request) = &item.request else { continue };
+                let forwarder = Forwarder::new(parcel.to, &self.relay.provider);
+                let used = patiently(forwarder.nonces(request.signer).block(BlockId::number(deep)).call()).await?;
+                let used = used > U256::from(request.nonce);
+                if !used && deep_s <= request.deadline_s {
+                    continue;
+                }
+                let verdict = match used {
+                    true => self.brought_by_others(parcel.to, request, parcel.first_block, deep).await?,
+                    false => None,
+                };
+                let gas_wei = U256::ZERO;
+                let (state, outcome) = match &verdict {
+                    Some(Verdict::Executed { block }) => {
+                        (State::Done { block: *block, gas_wei }, Ok(Done::Mined { block: *block }))
+                    }
+                    Some(Verdict::Refused { error }) => (State::Failed { error: error.clone() }, Err(error.clone())),
+                    None => {
+                        let rounds = self.rounds.entry(item.key.clone()).or_default();
+                        *rounds += 1;
+                        if *rounds <= MAX_ROUNDS {
+                            again.push(item.key.clone());
+                            item.verdict = Some(Verdict::Refused { error: "signed anew".into() });
+                            commit.states.push((item.key.clone(), State::Planned));
+                            continue;
+                        }
+                        let error = format!("its forward request went nowhere {MAX_ROUNDS} times");
+                        (State::Failed { error: error.clone() }, Err(error))
+                    }
+                };
+                item.verdict = verdict.or(Some(Verdict::Refused { error: String::new() }));
+                commit.states.push((item.key.clone(), state));
+                told.push((item.key.clone(), outcome));
+            }
+            parcel.items.retain(|item| item.verdict.is_none());
+            match parcel.items.is_empty() {
+                true => commit.forget.push(parcel.nonce),
+                false => commit.keep.push(&parcel),
+            }
+            self.write(&commit)?;
+            match parcel.items.is_empty() {
+                true => self.parcels.remove(&parcel.nonce),
+                false => self.parcels.insert(parcel.nonce, parcel),
+            };
+            for key in again {
+                info!(%key, "its forward request can no longer land; it is signed anew");
+                if let Some(record) = self.relay.journal.record(&key)? {
+                    self.waiting.push_back(record);
+                }
+            }
+            for (key, outcome) in told {
+                self.rounds.remove(&key);
+                self.tell(key, outcome).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of `request` if another transaction carried it; `None` if its nonce was used by another request.
+    async fn brought_by_others(
+        &self,
+        forwarder: alloy::primitives::Address,
+        request: &SignedRequest,
+        from_block: u64,
+        to_block: u64,
+    ) -> Result<Option<Verdict>, Trouble> {
+        let filter = Filter::new()
+            .address(forwarder)
+            .event_signature(Forwarder::ExecutedForwardRequest::SIGNATURE_HASH)
+            .topic1(request.signer)
+            .from_block(from_block)
+            .to_block(to_block);
+        let logs = patiently(self.relay.provider.get_logs(&filter)).await?;
+        for log in logs {
+            let Some(success) = judge::executed(std::slice::from_ref(&log), forwarder, request) else { continue };
+            let Some(hash) = log.transaction_hash else { continue };
+            let carrier = patiently(self.relay.provider.get_transaction_by_hash(hash)).await?;
+            let carrier =
+                carrier.ok_or_else(|| Trouble::Chain(format!("the endpoint does not give transaction {hash}")))?;
+            let input = alloy::consensus::Transaction::input(&carrier);
+            let ours = input.windows(request.signature.len().max(1)).any(|window| window == request.signature.as_ref());
+            let block = log.block_number.unwrap_or_default();
+            return Ok(ours.then(|| match success {
+                true => Verdict::Executed { block },
+                false => {
+                    Verdict::Refused { error: format!("transaction {hash}: the wallet refused the forwarded call") }
+                }
+            }));
+        }
+        Ok(None)
+    }
+}

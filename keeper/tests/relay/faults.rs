@@ -1,0 +1,76 @@
+//! Endpoints that lose answers, limit rates, stall; journals that are not what they were.
+
+use keeper::{act::relay::RelayError, journal::State};
+
+use crate::{
+    flight::direct,
+    proxy::Fault,
+    support::{Running, World},
+};
+
+/// The answer to a sent transaction is lost, or the endpoint is too busy to take it: it lands once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_lost_changes_nothing() {
+    let world = World::new().await;
+    let running = Running::start(world.relay());
+    let faults = [Fault::LoseAnswer, Fault::Status(429), Fault::Status(503)];
+    for (number, fault) in faults.into_iter().enumerate() {
+        let intent = world.bid(number as u64).await;
+        world.proxy.fail("eth_sendRawTransaction", fault, 2);
+        running.plan(&world, &intent).await;
+        world.proxy.failed(2).await;
+        let State::Signed { nonce, .. } = world.state(&intent) else { panic!("{:?}", world.state(&intent)) };
+        assert_eq!(nonce, number as u64);
+        running.until(&world, &intent, "done", true).await;
+        assert_eq!(world.count().await, number as u64 + 1, "{fault:?}");
+    }
+    assert!(world.bids().await.values().all(|times| *times == 1));
+    assert_eq!(world.bids().await.len(), 3);
+    world.at_rest().await;
+}
+
+/// Reads that fail delay everything and decide nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_fail_are_tried_again() {
+    let world = World::new().await;
+    let running = Running::start(world.relay());
+    for (number, method) in ["eth_getBlockByNumber", "eth_getTransactionCount", "eth_call", "eth_getTransactionReceipt"]
+        .into_iter()
+        .enumerate()
+    {
+        let intent = world.bid(number as u64).await;
+        world.proxy.fail(method, Fault::Status(429), 3);
+        running.plan(&world, &intent).await;
+        running.until(&world, &intent, "done", true).await;
+    }
+    assert_eq!(world.count().await, 4);
+    assert!(world.bids().await.values().all(|times| *times == 1));
+    world.at_rest().await;
+}
+
+/// A journal that moves behind the relay's back ends it with an error that names the record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_contradicts_ends_the_relay() {
+    let world = World::new().await;
+    let running = Running::start(world.relay());
+    let [register, _] = direct();
+    running.plan(&world, &register).await;
+    world.pooled(1).await;
+    world.journal.advance(&register.key(), State::Failed { error: "by hand".into() }, 2).unwrap();
+    world.mine(1).await;
+    let error = running.ended().await.unwrap_err();
+    assert!(matches!(error, RelayError::Journal(_)), "{error}");
+    assert!(error.to_string().contains(&register.key()), "{error}");
+}
+
+/// A record that says it was signed, with nothing in the outbox, is not guessed about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_without_its_bytes_ends_the_relay() {
+    let world = World::new().await;
+    let [register, _] = direct();
+    let sender = world.relayer.address();
+    world.journal.plan(register.clone(), "wished".into(), 1).unwrap();
+    world.journal.advance(&register.key(), State::Signed { hash: Default::default(), sender, nonce: 3 }, 2).unwrap();
+    let error = Running::start(world.relay()).ended().await.unwrap_err();
+    assert!(matches!(&error, RelayError::Missing { key, nonce: 3, .. } if *key == register.key()), "{error}");
+}
