@@ -81,8 +81,10 @@ impl Serialize for Amount {
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As it is serialised: units, not AIT.
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(serde::de::Error::custom)
+        let units = text.parse().map(Self);
+        units.map_err(|_| serde::de::Error::custom(format!("'{text}' is no whole number of token units")))
     }
 }
 
@@ -102,6 +104,15 @@ mod tests {
             let amount: Amount = text.parse().unwrap();
             assert_eq!((amount.0, amount.to_string().as_str()), (units, shown));
         }
+    }
+
+    #[test]
+    fn what_is_serialised_is_read_back() {
+        for units in [0, 1, 50_000_000_000_000_000, 2_500_000_000_000_000_000, u128::MAX] {
+            let text = serde_json::to_string(&Amount(units)).unwrap();
+            assert_eq!(serde_json::from_str::<Amount>(&text).unwrap(), Amount(units), "{text}");
+        }
+        assert!(serde_json::from_str::<Amount>("\"0.5\"").is_err(), "an amount of AIT is no number of units");
     }
 
     #[test]

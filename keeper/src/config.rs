@@ -1,5 +1,13 @@
 //! The keeper's configuration: raw TOML → validated values. Unknown fields are refused; secrets are `env:NAME` or
 //! `file:PATH`, never literals.
+//!
+//! - `lines`: where in the file a field stands.
+//! - [`check`]: whether the world is as the file says.
+//! - [`show`]: the file as it is understood, without secrets.
+
+pub mod check;
+mod lines;
+pub mod show;
 
 mod relay;
 
@@ -35,10 +43,12 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A value out of bounds.
-    #[error("config {path}: {what}")]
+    #[error("config {path}{}: {what}", line.map_or_else(String::new, |line| format!(", line {line}")))]
     Invalid {
         /// The file.
         path: PathBuf,
+        /// Line of the field, or of its table, if either is there.
+        line: Option<usize>,
         /// Field and remedy.
         what: String,
     },
@@ -49,6 +59,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Folder the daemon owns: journal, index, blobs, socket. Relative paths are relative to the config file.
+    #[serde(default)]
     pub data_dir: PathBuf,
     /// Chain and contracts.
     pub chain: ChainConfig,
@@ -61,13 +72,15 @@ pub struct Config {
     /// How transactions are sent.
     #[serde(default)]
     pub relay: RelayConfig,
+    /// Serves metrics for Prometheus, if present.
+    pub metrics: Option<MetricsConfig>,
 }
 
 /// Which chain and where the market is on it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainConfig {
-    /// RPC endpoints, the first preferred.
+    /// RPC endpoints, the first preferred; `env:NAME` for one that holds a secret.
     pub rpc_urls: Vec<String>,
     /// EIP-155 id; the endpoints must agree.
     pub chain_id: u64,
@@ -276,32 +289,66 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
 }
 
+/// Metrics for Prometheus, at `/metrics`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address it listens on.
+    pub listen: SocketAddr,
+}
+
 impl Config {
     /// Reads and validates `path`.
     ///
     /// # Errors
-    /// [`ConfigError`] names the file, the field and the remedy.
+    /// [`ConfigError`] names the file, the line, the field and the remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, |config| {
+            if config.data_dir.as_os_str().is_empty() {
+                return Err("data_dir is missing; name the folder that the keeper shall own".into());
+            }
+            config.check()
+        })
+    }
+
+    /// Reads `path` for a command that is no keeper: the `[chain]` table is enough.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_for_client(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, Self::check_chain)
+    }
+
+    fn read(path: &Path, check: impl Fn(&Self) -> Result<(), String>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let mut config: Self =
             toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.into(), source: source.into() })?;
+        let invalid =
+            |what: String| ConfigError::Invalid { path: path.into(), line: lines::line_of(&text, &what), what };
+        check(&config).map_err(invalid)?;
+        config.chain.resolve_secrets().map_err(invalid)?;
         config.anchor(path.parent().unwrap_or(Path::new(".")));
-        config.check().map_err(|what| ConfigError::Invalid { path: path.into(), what })?;
         Ok(config)
     }
 
     /// Makes paths relative to the config file's folder.
     fn anchor(&mut self, folder: &Path) {
         let anchor = |path: &mut PathBuf| *path = folder.join(&*path);
+        let anchor_key = |key: &mut KeyConfig| {
+            anchor(&mut key.keystore);
+            if let Some(file) = key.password.strip_prefix("file:") {
+                key.password = format!("file:{}", folder.join(file).display());
+            }
+        };
         anchor(&mut self.data_dir);
         if let Some(agent) = &mut self.agent {
-            anchor(&mut agent.session_key.keystore);
-            anchor(&mut agent.relayer_key.keystore);
+            anchor_key(&mut agent.session_key);
+            anchor_key(&mut agent.relayer_key);
+            agent.more_relayer_keys.iter_mut().for_each(anchor_key);
             agent.extra_ca.iter_mut().for_each(anchor);
-            agent.more_relayer_keys.iter_mut().for_each(|key| anchor(&mut key.keystore));
         }
         if let Some(provider) = &mut self.provider {
-            anchor(&mut provider.key.keystore);
+            anchor_key(&mut provider.key);
             anchor(&mut provider.worker);
             if let Some(tls) = &mut provider.tls {
                 anchor(&mut tls.certificate);
@@ -310,7 +357,7 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check_chain(&self) -> Result<(), String> {
         if self.chain.rpc_urls.is_empty() {
             return Err("chain.rpc_urls is empty; give at least one URL".into());
         }
@@ -318,6 +365,11 @@ impl Config {
         if !(5..=60_000).contains(&self.chain.poll_ms) {
             return Err(format!("chain.poll_ms = {}; use 5 to 60000", self.chain.poll_ms));
         }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check_chain()?;
         if self.agent.is_none() && self.provider.is_none() {
             return Err("neither [agent] nor [provider] is given, so there is nothing to do; add one".into());
         }
@@ -364,6 +416,19 @@ impl Config {
         }
         if provider.reserve_per_hour.0 == Amount::ZERO {
             return Err("provider.reserve_per_hour = 0; state the lowest price you sell at".into());
+        }
+        Ok(())
+    }
+}
+
+impl ChainConfig {
+    /// Puts the values of environment variables in place of `env:NAME`.
+    fn resolve_secrets(&mut self) -> Result<(), String> {
+        for url in &mut self.rpc_urls {
+            let Some(name) = url.strip_prefix("env:") else { continue };
+            *url = std::env::var(name).map_err(|_| {
+                format!("chain.rpc_urls: the environment variable {name} is not set; set it, or write the URL")
+            })?;
         }
         Ok(())
     }
@@ -447,10 +512,52 @@ mod tests {
             ("[provider]", "[relay]\nmax_batch = 0\n[provider]", "relay.max_batch"),
             ("[provider]", "[relay]\nmax_bach = 2\n[provider]", "max_bach"),
             ("[provider]", "[relay]\nmin_balance = 1.0\n[provider]", "relay.warn_balance"),
+            ("http://127.0.0.1:8545", "env:NO_SUCH_VARIABLE_HERE", "NO_SUCH_VARIABLE_HERE"),
+            ("data_dir = \"data\"", "", "data_dir"),
+            ("[provider]", "[metrics]\nlisten = \"here\"\n[provider]", "listen"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(word), "{word}: {error}");
         }
+    }
+
+    #[test]
+    fn every_error_names_line_and_key() {
+        for (from, to, line, key) in [
+            ("slots = 2", "slots = 0", 13, "slots"),
+            ("slots = 2", "slots = -2", 13, "slots"),
+            ("slots = 2", "slots = \"two\"", 13, "slots"),
+            ("slots = 2", "slot = 2", 13, "slot"),
+            ("preset = \"demo\"", "preset = \"test\"", 9, "preset"),
+            ("chain_id = 31337", "chain_id = \"0x1\"", 5, "chain_id"),
+            ("factory = \"0x0000000000000000000000000000000000000002\"", "factory = \"0x02\"", 7, "factory"),
+            ("max_duration = \"10m\"", "max_duration = \"1m\"", 15, "max_duration"),
+            ("\"127.0.0.1:0\"", "\"localhost\"", 16, "listen"),
+            ("memory_mib = 256", "memory_mib = 16", 19, "memory_mib"),
+            ("memory_mib = 256", "", 10, "memory_mib"),
+            ("preset = \"demo\"", "preset = \"demo\"\npoll_ms = 1", 10, "poll_ms"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(key), "{to}: {key}: {error}");
+            assert!(error.contains(&format!("line {line}")), "{to}: line {line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_client_needs_the_chain_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chain.toml");
+        let (head, _) = GOOD.split_once("[provider]").unwrap();
+        std::fs::write(&path, head).unwrap();
+        assert_eq!(Config::load_for_client(&path).unwrap().chain.chain_id, 31_337);
+        assert!(Config::load(&path).unwrap_err().to_string().contains("[provider]"));
+    }
+
+    #[test]
+    fn password_files_lie_beside_the_configuration() {
+        let provider = load(&GOOD.replace("env:PASSWORD", "file:password")).unwrap().provider.unwrap();
+        let file = provider.key.password.strip_prefix("file:").unwrap();
+        assert_eq!(Path::new(file).parent(), provider.key.keystore.parent());
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::{
     event::Event,
     journal::{Journal, Record},
     keeper::Keeper,
-    keys,
+    keys, metrics,
     preflight::Preflight,
     socket,
 };
@@ -123,10 +123,23 @@ async fn join(
             stop.cancel();
         }
     });
+    let metrics = match &config.metrics {
+        Some(metrics) => Some(bind(metrics.listen, "metrics.listen").await?),
+        None => None,
+    };
     let listener = socket::bind(data_dir)?;
     tasks.spawn(socket::serve(listener, jobs_dir(data_dir), events.clone(), stop.clone()));
     let keeper = Keeper::new(config, index, journal, agent, provider, events, stop.clone())?;
     keeper.reconcile().await?;
+    if let Some(listener) = metrics {
+        info!(address = %listener.local_addr()?, "metrics");
+        let (source, stop) = (keeper.metrics_source(), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = metrics::serve(listener, source, stop).await {
+                error!(%error, "the metrics ended");
+            }
+        });
+    }
     info!(data_dir = %data_dir.display(), "keeper ready");
     Ok((keeper, inbox))
 }

@@ -141,6 +141,27 @@ pub enum Intent {
         /// Hash of the reason.
         reason_hash: B256,
     },
+    /// Cancel a bid or rental of a job that was called off.
+    Cancel {
+        /// The bid or rental.
+        rental: AgreementId,
+        /// Its job.
+        job: JobId,
+    },
+    /// Change an offer's lowest price and validity.
+    UpdateOffer {
+        /// The offer.
+        offer: u64,
+        /// Lowest tick.
+        reserve_tick: u8,
+        /// Unix seconds.
+        valid_until: u64,
+    },
+    /// End an offer.
+    CloseOffer {
+        /// The offer.
+        offer: u64,
+    },
 }
 
 impl Intent {
@@ -161,6 +182,9 @@ impl Intent {
             Self::Deliver { rental, .. } => format!("deliver/{rental}"),
             Self::Fetch { rental, .. } => format!("fetch/{rental}"),
             Self::Dispute { rental, .. } => format!("dispute/{rental}"),
+            Self::Cancel { rental, .. } => format!("cancel/{rental}"),
+            Self::UpdateOffer { offer, .. } => format!("offer/update/{offer}"),
+            Self::CloseOffer { offer } => format!("offer/close/{offer}"),
         }
     }
 
@@ -180,7 +204,8 @@ impl Intent {
             | Self::Advance { rental }
             | Self::Deliver { rental, .. }
             | Self::Fetch { rental, .. }
-            | Self::Dispute { rental, .. } => Some(*rental),
+            | Self::Dispute { rental, .. }
+            | Self::Cancel { rental, .. } => Some(*rental),
             _ => None,
         }
     }

@@ -115,11 +115,13 @@ pub enum JobState {
         /// What happened and what to do next.
         reason: String,
     },
+    /// Its user called it off; what it has on chain is cancelled as soon as the market allows.
+    Cancelled,
 }
 
 impl JobState {
-    /// Active may end either way; an end is final.
+    /// Active may end any way; an end is final.
     pub fn can_transition_to(&self, next: &Self) -> bool {
-        matches!((self, next), (Self::Active, Self::Finished { .. } | Self::Failed { .. }))
+        matches!((self, next), (Self::Active, Self::Finished { .. } | Self::Failed { .. } | Self::Cancelled))
     }
 }

@@ -173,6 +173,26 @@ impl Journal {
         self.write(record.state.name(), record_key(key).as_bytes(), &record)
     }
 
+    /// Replaces the error of a failed record, as an operator's word about it.
+    ///
+    /// # Errors
+    /// [`JournalError::Transition`] for a record that has not failed.
+    pub fn restate_failure(&self, key: &str, error: String, now_s: u64) -> Result<Record, JournalError> {
+        let state = State::Failed { error };
+        match self.record(key)? {
+            Some(mut record) if matches!(record.state, State::Failed { .. }) => {
+                record.state = state;
+                record.at_s = now_s;
+                self.write(record_key(key).as_bytes(), &record)?;
+                Ok(record)
+            }
+            Some(record) => {
+                Err(JournalError::Transition { key: key.into(), from: record.state.name(), to: state.name() })
+            }
+            None => Err(JournalError::Transition { key: key.into(), from: "missing", to: state.name() }),
+        }
+    }
+
     /// Every record, by key.
     ///
     /// # Errors

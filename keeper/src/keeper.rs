@@ -1,14 +1,17 @@
 //! The one loop: events in, intents out. It owns all state; everything slow happens elsewhere and comes back as an event.
 //!
-//! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `tidy`
-//! (what nobody needs any more).
+//! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `status`
+//! and `show` (documents for them) · `orders` (what an operator has done) · `tidy` (what nobody needs any more).
 
 mod answer;
 mod dispatch;
+mod orders;
+mod show;
+mod status;
 mod tidy;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +32,7 @@ use crate::{
     journal::{Journal, JournalError, Record, State, WorkResult},
     ledger::Ledger,
     market::{MarketView, Viewer},
+    metrics::{Counters, Source},
     purse::Purse,
     roles::{self, Wish, provider::Delivery},
     socket::Reply,
@@ -50,6 +54,8 @@ pub struct AgentSide {
     pub wallet: Address,
     /// Session key.
     pub key: Address,
+    /// Account that pays for gas.
+    pub relayer: Address,
     /// Pricing.
     pub strategy: StrategyConfig,
     /// Deals with providers.
@@ -92,6 +98,10 @@ pub struct Keeper {
     errands: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
     paused: bool,
+    counters: Counters,
+    /// Keys of the intents wished at the last look.
+    wanted: HashSet<String>,
+    started_s: u64,
     tidied_s: u64,
     stop: CancellationToken,
 }
@@ -127,6 +137,12 @@ impl Keeper {
         let params = config.chain.preset.params();
         let ledger = Ledger::new(journal.records()?);
         let jobs = journal.jobs()?.into_iter().map(|job| (job.id, job)).collect();
+        let paused = orders::is_paused(&config.data_dir);
+        if paused {
+            info!("still paused, as before the restart; `keeper resume` goes on");
+        }
+        let counters = Counters::default();
+        counters.set_paused(paused);
         let places = provider.as_ref().map_or(0, |_| config.provider.as_ref().map_or(0, |own| usize::from(own.slots)));
         Ok(Self {
             config,
@@ -141,10 +157,27 @@ impl Keeper {
             provider,
             errands: Arc::new(Semaphore::new(COURIERS + places)),
             events,
-            paused: false,
+            paused,
+            counters,
+            wanted: HashSet::new(),
+            started_s: now_s(),
             tidied_s: 0,
             stop,
         })
+    }
+
+    /// Where its metrics come from.
+    pub fn metrics_source(&self) -> Source {
+        Source {
+            index: self.index.clone(),
+            journal: self.journal.clone(),
+            counters: self.counters.clone(),
+            data_dir: self.config.data_dir.clone(),
+            agent: self.agent.as_ref().map(|agent| (agent.wallet, agent.key)),
+            provider: self.provider.as_ref().map(|own| (own.address, own.workshop.engine.clone())),
+            chain_id: self.config.chain.chain_id,
+            started_s: self.started_s,
+        }
     }
 
     /// Runs until it is stopped or a fault ends it.
@@ -219,6 +252,11 @@ impl Keeper {
         }
         let mut wishes = self.agent_wishes(&view);
         wishes.extend(self.provider_wishes(&view));
+        let keys = wishes.iter().filter_map(|wish| match wish {
+            Wish::Do { intent, .. } => Some(intent.key()),
+            _ => None,
+        });
+        self.wanted = keys.collect();
         for wish in wishes {
             match wish {
                 Wish::Do { intent, why } => {

@@ -17,6 +17,8 @@ const REPEAT_AFTER_S: u64 = 10;
 pub const REFUTED: &str = "refuted: ";
 /// Opens the error of a fetch whose provider did not serve the result.
 pub const UNSERVED: &str = "unserved: ";
+/// Opens the error of an intent that an operator gave up; it is not planned again until the operator says so.
+pub const ABANDONED: &str = "abandoned: ";
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -60,7 +62,24 @@ impl Ledger {
             State::Planned | State::Signed { .. } | State::Included { .. } => false,
             State::Done { block, .. } if entry.on_chain => head >= block + VISIBLE_AFTER_BLOCKS,
             State::Done { .. } => now_s >= entry.at_s + REPEAT_AFTER_S,
+            State::Failed { error } if error.starts_with(ABANDONED) => false,
             State::Failed { .. } => now_s >= entry.at_s + backoff_s(entry.attempt),
+        }
+    }
+
+    /// Lets a failed intent be planned again at once.
+    pub fn hurry(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.at_s = 0;
+        }
+    }
+
+    /// Unix seconds from which a failed intent may be planned again; `None` for others, and for those given up.
+    pub fn next_try_s(&self, key: &str) -> Option<u64> {
+        let entry = self.entries.get(key)?;
+        match &entry.state {
+            State::Failed { error } if !error.starts_with(ABANDONED) => Some(entry.at_s + backoff_s(entry.attempt)),
+            _ => None,
         }
     }
 
@@ -121,6 +140,17 @@ mod tests {
         let (ledger, intent) = ledger(State::Done { block: 10, gas_wei: alloy::primitives::U256::ZERO });
         assert!(!ledger.may_plan(&intent, 11, u64::MAX));
         assert!(ledger.may_plan(&intent, 12, 0));
+    }
+
+    #[test]
+    fn what_was_given_up_stays_so_and_what_is_hurried_is_tried_at_once() {
+        let (mut failed, intent) = ledger(State::Failed { error: "no".into() });
+        assert_eq!(failed.next_try_s(&intent.key()), Some(102));
+        failed.hurry(&intent.key());
+        assert!(failed.may_plan(&intent, 0, 101));
+        let (abandoned, intent) = ledger(State::Failed { error: format!("{ABANDONED}by hand") });
+        assert!(!abandoned.may_plan(&intent, u64::MAX, u64::MAX));
+        assert_eq!(abandoned.next_try_s(&intent.key()), None);
     }
 
     #[test]

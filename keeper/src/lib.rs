@@ -8,7 +8,8 @@
 //! - [`daemon`]: joins the parts and owns the data folder.
 //! - [`keeper`]: the one loop over [`event::Event`]; [`ledger`] is its memory of the journal.
 //! - [`blobs`]: content-addressed data plane between keepers; [`spec`]: the documents whose hashes go on chain.
-//! - [`socket`], [`intake`], [`job`]: what users ask for.
+//! - [`socket`], [`intake`], [`job`]: what users ask for; [`metrics`]: what their monitoring asks; [`mcp`]: what their
+//!   agents ask.
 //! - [`crash`]: where tests make a keeper die.
 //!
 //! Invariants: an intent is journalled before it acts; a transaction is stored before it is sent; one relay owns one
@@ -30,6 +31,8 @@ pub mod keeper;
 pub mod keys;
 pub mod ledger;
 pub mod market;
+pub mod mcp;
+pub mod metrics;
 pub mod preflight;
 pub mod purse;
 pub mod roles;

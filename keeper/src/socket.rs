@@ -61,6 +61,82 @@ pub enum Request {
     Resume,
     /// End the daemon; containers go on and are adopted at the next start.
     Stop,
+    /// A document about something.
+    Show(Question),
+    /// Something to be done at once.
+    Order(Order),
+}
+
+/// What a document can be about; each is one snapshot of the index, and names its block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Question {
+    /// Every hardware class: prices, queues, free slots.
+    Market,
+    /// What a bid would be priced at now, and whether the limits allow it.
+    Quote(QuoteRequest),
+    /// The agent's wallet: limits, what is spent, reserved and left, keys.
+    Wallet,
+    /// This provider's offers.
+    Offers,
+    /// One job with its bids and rentals.
+    Job {
+        /// Which.
+        job: JobId,
+    },
+    /// One intent of the journal.
+    Record {
+        /// Its key.
+        key: String,
+    },
+}
+
+/// A rental to price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuoteRequest {
+    /// Hardware class; the one that suits the priority if absent.
+    pub class: Option<HardwareClass>,
+    /// Highest price per hour.
+    pub max_price_per_hour: Option<Amount>,
+    /// How much it matters.
+    pub priority: Priority,
+    /// Longest rental, seconds.
+    pub max_duration_s: u32,
+}
+
+/// What an operator can have done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Order {
+    /// Try a failed intent again now instead of later, if it is still wanted.
+    Retry {
+        /// Its key.
+        key: String,
+    },
+    /// Never try a failed intent again, until `Retry`.
+    Abandon {
+        /// Its key.
+        key: String,
+    },
+    /// Call a job off, and cancel what it has on chain as soon as the market allows.
+    Cancel {
+        /// Which.
+        job: JobId,
+    },
+    /// Change an offer's lowest price and validity.
+    UpdateOffer {
+        /// Its number.
+        offer: u64,
+        /// Lowest price per hour; as it is if absent.
+        reserve_per_hour: Option<Amount>,
+        /// Seconds from now; as it is if absent.
+        valid_for_s: Option<u64>,
+    },
+    /// End an offer, and list no other until `Resume`.
+    CloseOffer {
+        /// Its number.
+        offer: u64,
+    },
 }
 
 /// One task to rent for.
@@ -167,6 +243,10 @@ pub enum Ask {
     Resume,
     /// As in [`Request`].
     Stop,
+    /// As in [`Request`].
+    Show(Question),
+    /// As in [`Request`].
+    Order(Order),
 }
 
 /// Binds the socket of a data folder whose lock is held: a file that is left over is from a keeper that is gone.
@@ -253,6 +333,8 @@ async fn understand(line: &str, jobs_dir: &Path) -> Result<Ask, String> {
         Request::Pause => Ask::Pause,
         Request::Resume => Ask::Resume,
         Request::Stop => Ask::Stop,
+        Request::Show(question) => Ask::Show(question),
+        Request::Order(order) => Ask::Order(order),
     })
 }
 

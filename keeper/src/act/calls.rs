@@ -101,6 +101,16 @@ pub fn prepare(intent: &Intent, at: Addresses) -> Result<Option<Prepared>, Strin
         Intent::Dispute { rental, reason_hash } => {
             forwarded(Wallet::disputeCall { bidId: rental.into(), reasonHash: reason_hash }.abi_encode())
         }
+        Intent::Cancel { rental, .. } => forwarded(Wallet::cancelBidCall { bidId: rental.into() }.abi_encode()),
+        Intent::UpdateOffer { offer, reserve_tick, valid_until } => direct(
+            Market::updateOfferCall {
+                offerId: offer,
+                reserveTick: reserve_tick,
+                validUntil: seconds(valid_until, "valid_until")?,
+            }
+            .abi_encode(),
+        ),
+        Intent::CloseOffer { offer } => direct(Market::closeOfferCall { offerId: offer }.abi_encode()),
         Intent::Work { .. } | Intent::Deliver { .. } | Intent::Fetch { .. } => Ok(None),
     }
 }

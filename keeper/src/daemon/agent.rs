@@ -47,11 +47,19 @@ pub(super) async fn agent_side(
         min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };
-    let key = session.address();
+    let (key, relayer_address) = (session.address(), relayer.address());
     let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
     let relay = hands.relays(config, relayers, Some(session)).await?;
     let purse =
         Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
     info!(wallet = %agent.wallet, session_key = %key, "agent");
-    Ok(AgentSide { wallet: agent.wallet, key, strategy: agent.strategy.clone(), courier, purse, relay })
+    Ok(AgentSide {
+        wallet: agent.wallet,
+        key,
+        relayer: relayer_address,
+        strategy: agent.strategy.clone(),
+        courier,
+        purse,
+        relay,
+    })
 }

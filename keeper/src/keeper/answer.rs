@@ -1,6 +1,5 @@
 //! What the socket's clients ask, and what becomes of jobs.
 
-use alloy::primitives::U256;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -16,7 +15,7 @@ use crate::{
 };
 
 /// Most records in one answer.
-const MAX_RECORDS: usize = 1_000;
+pub(super) const MAX_RECORDS: usize = 1_000;
 /// Clients following one job.
 const MAX_FOLLOWERS: usize = 16;
 
@@ -31,16 +30,10 @@ impl Keeper {
                 Err(text) => Reply::Error { text },
             },
             Ask::Follow { job } => return self.follow(job, call.reply),
-            Ask::Pause => {
-                self.paused = true;
-                info!("paused: no new bids and matches");
-                Reply::Ok { text: "paused: no new bids and matches; what runs goes on".into() }
-            }
-            Ask::Resume => {
-                self.paused = false;
-                info!("resumed");
-                Reply::Ok { text: "resumed".into() }
-            }
+            Ask::Pause => self.pause(true),
+            Ask::Resume => self.pause(false),
+            Ask::Show(question) => return self.show(question, call.reply),
+            Ask::Order(order) => self.order(order)?,
             Ask::Stop => {
                 self.stop.cancel();
                 Reply::Ok { text: "stopping; containers go on and are adopted at the next start".into() }
@@ -135,6 +128,7 @@ impl Keeper {
         match &job.state {
             JobState::Finished { rental, files } => info!(job = %id, %rental, files = files.len(), "job finished"),
             JobState::Failed { reason } => warn!(job = %id, %reason, "job failed"),
+            JobState::Cancelled => info!(job = %id, "job called off"),
             JobState::Active => {}
         }
         if let Some(end) = ending(&job) {
@@ -153,68 +147,21 @@ impl Keeper {
         }
     }
 
-    fn status(&self) -> Result<serde_json::Value, KeeperError> {
-        let head = self.index.snapshot()?.head();
-        let records = self.journal.records()?;
-        let live: Vec<_> = records
-            .iter()
-            .filter(|(_, record)| record.state.is_live())
-            .map(|(key, record)| json!({ "key": key, "state": record.state.name(), "attempt": record.attempt, "why": record.why }))
-            .collect();
-        let gas_wei: U256 = records
-            .iter()
-            .map(|(_, record)| match record.state {
-                crate::journal::State::Done { gas_wei, .. } => gas_wei,
-                _ => U256::ZERO,
-            })
-            .fold(U256::ZERO, |sum, gas| sum + gas);
-        let jobs: Vec<_> = self
-            .jobs
-            .values()
-            .rev()
-            .take(MAX_RECORDS)
-            .map(|job| {
-                json!({
-                    "job": job.id.to_string(),
-                    "task": job.spec.tasks.first().map(|task| task.task_type.name()),
-                    "priority": job.priority,
-                    "spec_hash": job.spec_hash,
-                    "folder": job.out_dir,
-                    "progress": self.said.get(&job.id),
-                    "outcome": job.state,
-                })
-            })
-            .collect();
-        Ok(json!({
-            "block": head.map(|head| head.number),
-            "block_age_s": head.map(|head| now_s().saturating_sub(head.timestamp)),
-            "paused": self.paused,
-            "agent": self.agent.as_ref().map(|agent| json!({ "wallet": agent.wallet, "session_key": agent.key })),
-            "provider": self.provider.as_ref().map(|own| json!({
-                "address": own.address,
-                "endpoint": own.endpoint,
-                "engine": own.workshop.engine.name(),
-                "image": own.workshop.image,
-            })),
-            "jobs": jobs,
-            "under_way": live,
-            "gas_wei": gas_wei.to_string(),
-        }))
-    }
-
     fn newest_records(&self, limit: usize) -> Result<serde_json::Value, KeeperError> {
         let mut records = self.journal.records()?;
         records.sort_by_key(|(_, record)| std::cmp::Reverse(record.at_s));
         records.truncate(limit.min(MAX_RECORDS));
-        let shown = records.into_iter().map(|(key, record)| {
-            let mut shown = json!(record);
-            if let Some(fields) = shown.as_object_mut() {
-                fields.insert("key".into(), key.into());
-            }
-            shown
-        });
-        Ok(shown.collect())
+        Ok(records.into_iter().map(|(key, record)| record_document(&key, &record)).collect())
     }
+}
+
+/// A record as clients get it.
+pub(super) fn record_document(key: &str, record: &Record) -> serde_json::Value {
+    let mut shown = json!(record);
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("key".into(), key.into());
+    }
+    shown
 }
 
 fn ending(job: &Job) -> Option<Reply> {
@@ -224,5 +171,6 @@ fn ending(job: &Job) -> Option<Reply> {
             Some(Reply::Finished { job: job.id, rental: *rental, folder: job.out_dir.clone(), files: files.clone() })
         }
         JobState::Failed { reason } => Some(Reply::Error { text: format!("{}: {reason}", job.id) }),
+        JobState::Cancelled => Some(Reply::Error { text: format!("{} was called off", job.id) }),
     }
 }

@@ -30,7 +30,8 @@ impl Keeper {
 
     fn to_relay(&self, record: Record) -> Result<(), String> {
         // An agent pays for what it bids and disputes; whatever moves an agreement on, either side may pay for.
-        let of_agent = matches!(record.intent, Intent::Bid { .. } | Intent::Dispute { .. }) || self.provider.is_none();
+        let of_agent = matches!(record.intent, Intent::Bid { .. } | Intent::Dispute { .. } | Intent::Cancel { .. })
+            || self.provider.is_none();
         let relay = match of_agent {
             true => self.agent.as_ref().map(|agent| &agent.relay),
             false => self.provider.as_ref().map(|own| &own.relay),
@@ -130,6 +131,10 @@ impl Keeper {
         }
         let Some(record) = self.journal.record(&key)? else { return Ok(()) };
         self.ledger.note(key.clone(), &record);
+        self.counters.ended(record.intent.on_chain(), result.is_ok());
+        if let State::Done { gas_wei, .. } = record.state {
+            self.counters.paid(gas_wei);
+        }
         match result {
             Ok(Done::Fetched { job, rental, brought }) => {
                 let state = match brought.message {

@@ -72,6 +72,12 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
     let rental = row.id;
     let job = desk.jobs.iter().find(|job| job.spec_hash == row.spec_hash);
     let due = |at_s: u64| desk.chain_s >= at_s;
+    if let Some(job) = job.filter(|job| job.state == JobState::Cancelled)
+        && call_off_now(row, desk)
+    {
+        wishes.push(act(Intent::Cancel { rental, job: job.id }, "the job was called off"));
+        return;
+    }
     let mut say = |text: String| wishes.extend(job.map(|job| Wish::Say { job: job.id, text }));
     match row.status {
         Status::Open if due(row.expiry_s) => wishes.push(act(Intent::Advance { rental }, "the bid expired")),
@@ -80,7 +86,7 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
             let Some(matched) = &row.matched else { return };
             if due(matched.start_deadline_s + COURTESY_S) {
                 wishes.push(act(Intent::Advance { rental }, "nobody started it in time"));
-            } else if let Some(job) = job
+            } else if let Some(job) = job.filter(|job| job.state != JobState::Cancelled)
                 && view.endpoints.get(&matched.provider).is_some_and(|endpoint| !endpoint.is_empty())
             {
                 say(format!("rental {rental} confirmed by provider {}", matched.provider));
@@ -128,6 +134,18 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
             wishes.push(act(Intent::Advance { rental }, "the arbiter was silent"));
         }
         _ => {}
+    }
+}
+
+/// Whether the market lets the wallet cancel `row` now, and cancelling is not dearer than waiting.
+fn call_off_now(row: &AgreementRow, desk: &Desk<'_>) -> bool {
+    let before = |at_s: u64| desk.chain_s < at_s;
+    match row.status {
+        // A bid rests for a while first; one that expired is moved on for nothing.
+        Status::Open => !before(row.placed_time_s + desk.params.min_bid_lifetime_s) && before(row.expiry_s),
+        Status::Confirmed => row.matched.as_ref().is_some_and(|matched| before(matched.start_deadline_s)),
+        Status::Running => row.started.as_ref().is_some_and(|started| before(started.end_time_s)),
+        _ => false,
     }
 }
 
@@ -179,6 +197,16 @@ fn collect_late(desk: &Desk<'_>, job: &Job, rental: AgreementId) -> Wish {
         return fail(format!("rental {rental} was settled, but its result could not be brought in time"));
     }
     act(fetch, "the rental is settled, its result is not here yet")
+}
+
+/// The bid that would be placed for `job` now, or why there is none.
+///
+/// # Errors
+/// One line with the remedy.
+pub fn quote(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Result<(Intent, String), String> {
+    bid(view, desk, job, 0).map_err(|none| match none {
+        NoBid::Wait(text) | NoBid::Never(text) => text,
+    })
 }
 
 enum NoBid {

@@ -216,6 +216,31 @@ fn a_rental_that_runs_another_spec_is_disputed_and_its_result_never_taken() {
 }
 
 #[test]
+fn what_is_left_of_a_job_that_was_called_off_is_cancelled_when_the_market_allows() {
+    let ledger = Ledger::default();
+    let called_off = Job { state: JobState::Cancelled, ..job() };
+    for (status, after_s, expect) in [
+        // The market keeps a bid for ten seconds; one that expired leaves for nothing.
+        (Status::Open, 9, &[][..]),
+        (Status::Open, 10, &["cancel/"]),
+        (Status::Open, 60, &["advance/"]),
+        (Status::Confirmed, 0, &["cancel/"]),
+        (Status::Confirmed, 30, &[]),
+        (Status::Confirmed, 33, &["advance/"]),
+        (Status::Running, 0, &["cancel/"]),
+        (Status::Running, 60, &[]),
+        // The result is there, and its pay with it.
+        (Status::Submitted, 0, &[]),
+        (Status::Submitted, 13, &["advance/"]),
+        (Status::Settled, 0, &[]),
+        (Status::Expired, 0, &[]),
+    ] {
+        let view = AgentView { agreements: vec![row(status)], ..view() };
+        check(&view, std::slice::from_ref(&called_off), &ledger, after_s, expect);
+    }
+}
+
+#[test]
 fn what_the_wallet_cancelled_brings_no_result() {
     let ledger = Ledger::default();
     let mut row = row(Status::Submitted);

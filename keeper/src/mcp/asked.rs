@@ -1,0 +1,203 @@
+//! What the tools take. Unknown fields are refused, so that a model that misspells a limit learns it.
+
+use std::path::Path;
+
+use contracts::{classes::HardwareClass, units::Amount};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::files::{Inputs, Kept};
+use crate::{
+    job::Priority,
+    socket::{QuoteRequest, RentRequest},
+    spec::TaskType,
+};
+
+/// Longest rental unless told otherwise, seconds.
+const DEFAULT_DURATION_S: u32 = 120;
+/// Longest rental there is, seconds.
+const MAX_DURATION_S: u32 = 86_400;
+
+/// Hardware class.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Class {
+    CpuOnly,
+    LowEndGpu,
+    MidRangeGpu,
+    HighEndGpu,
+    PremiumGpu,
+}
+
+/// How much it matters: what is urgent is bid for higher and given up sooner.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Importance {
+    Urgent,
+    Critical,
+    High,
+    Normal,
+    Low,
+}
+
+/// Kind of work.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Task {
+    /// Markdown or plain text to clean text, HTML, statistics and an extractive summary.
+    TextProcessing,
+    /// A picture to a thumbnail, another format and facts about its colours.
+    ImageProcessing,
+    /// CSV to a profile of its columns.
+    DataAnalysis,
+}
+
+/// A rental to price.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuoteAsked {
+    /// Hardware class; the one that suits the priority, if absent.
+    class: Option<Class>,
+    /// Highest price, AIT per hour, such as "0.05".
+    max_price_per_hour: Option<String>,
+    /// How much it matters; normal, if absent.
+    priority: Option<Importance>,
+    /// Longest rental, seconds; 120, if absent.
+    #[schemars(range(min = 1, max = 86_400))]
+    max_duration_s: Option<u32>,
+}
+
+/// One task to rent for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RentAsked {
+    /// Kind of work.
+    task: Task,
+    /// Files to work on, relative to the folder that the server was started for.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    inputs: Vec<String>,
+    /// Texts to work on, in place of files or beside them.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    texts: Vec<InlineText>,
+    /// Knobs of the task, such as {"sentences": 3} for text_processing.
+    #[serde(default)]
+    parameters: serde_json::Map<String, serde_json::Value>,
+    /// Hardware class; the one that suits the priority, if absent.
+    class: Option<Class>,
+    /// Highest price, AIT per hour, such as "0.05".
+    max_price_per_hour: Option<String>,
+    /// How much it matters; normal, if absent.
+    priority: Option<Importance>,
+    /// Longest rental, seconds; 120, if absent.
+    #[schemars(range(min = 1, max = 86_400))]
+    max_duration_s: Option<u32>,
+    /// Wait so many seconds for the result; 0, if absent: ask `results` later.
+    #[schemars(range(max = 600))]
+    pub(super) wait_s: Option<u64>,
+}
+
+/// A text to work on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InlineText {
+    /// File name, such as "notes.md".
+    pub(super) name: String,
+    /// The text.
+    pub(super) text: String,
+}
+
+/// A job to look at.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResultsAsked {
+    /// Its number, such as "job-3".
+    pub(super) job: String,
+    /// Wait so many seconds for its end; 0, if absent.
+    #[schemars(range(max = 600))]
+    pub(super) wait_s: Option<u64>,
+}
+
+/// A job.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JobAsked {
+    /// Its number, such as "job-3".
+    pub(super) job: String,
+}
+
+impl QuoteAsked {
+    pub(super) fn request(self) -> Result<QuoteRequest, String> {
+        Ok(QuoteRequest {
+            class: self.class.map(Into::into),
+            max_price_per_hour: price(self.max_price_per_hour)?,
+            priority: self.priority.map(Into::into).unwrap_or_default(),
+            max_duration_s: duration(self.max_duration_s)?,
+        })
+    }
+}
+
+impl RentAsked {
+    /// The request, and what must be kept until it is taken.
+    pub(super) fn request(self, inputs: &Inputs, out_dir: &Path) -> Result<(RentRequest, Kept), String> {
+        let (paths, kept) = inputs.admit(&self.inputs, &self.texts)?;
+        let request = RentRequest {
+            task_type: self.task.into(),
+            inputs: paths,
+            parameters: self.parameters,
+            class: self.class.map(Into::into),
+            max_price_per_hour: price(self.max_price_per_hour)?,
+            priority: self.priority.map(Into::into).unwrap_or_default(),
+            max_duration_s: duration(self.max_duration_s)?,
+            out_dir: out_dir.to_owned(),
+        };
+        Ok((request, kept))
+    }
+}
+
+fn price(text: Option<String>) -> Result<Option<Amount>, String> {
+    text.map(|text| text.parse().map_err(|error| format!("max_price_per_hour: {error}"))).transpose()
+}
+
+fn duration(seconds: Option<u32>) -> Result<u32, String> {
+    let seconds = seconds.unwrap_or(DEFAULT_DURATION_S);
+    match (1..=MAX_DURATION_S).contains(&seconds) {
+        true => Ok(seconds),
+        false => Err(format!("max_duration_s = {seconds}; use 1 to {MAX_DURATION_S}")),
+    }
+}
+
+impl From<Class> for HardwareClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::CpuOnly => Self::CpuOnly,
+            Class::LowEndGpu => Self::LowEndGpu,
+            Class::MidRangeGpu => Self::MidRangeGpu,
+            Class::HighEndGpu => Self::HighEndGpu,
+            Class::PremiumGpu => Self::PremiumGpu,
+        }
+    }
+}
+
+impl From<Importance> for Priority {
+    fn from(importance: Importance) -> Self {
+        match importance {
+            Importance::Urgent => Self::Urgent,
+            Importance::Critical => Self::Critical,
+            Importance::High => Self::High,
+            Importance::Normal => Self::Normal,
+            Importance::Low => Self::Low,
+        }
+    }
+}
+
+impl From<Task> for TaskType {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::TextProcessing => Self::TextProcessing,
+            Task::ImageProcessing => Self::ImageProcessing,
+            Task::DataAnalysis => Self::DataAnalysis,
+        }
+    }
+}
