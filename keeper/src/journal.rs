@@ -201,18 +201,16 @@ impl Journal {
         self.scan(b"i/")?.into_iter().map(|(key, record)| Ok((utf8(&key[2..]), record))).collect()
     }
 
-    /// Drops the oldest ended records beyond the number kept.
+    /// Drops the oldest ended records beyond the number kept; gives their keys.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn prune(&self) -> Result<usize, JournalError> {
+    pub fn prune(&self) -> Result<Vec<String>, JournalError> {
         let mut ended: Vec<_> = self.records()?.into_iter().filter(|(_, record)| !record.state.is_live()).collect();
         ended.sort_by_key(|(_, record)| std::cmp::Reverse(record.at_s));
+        let dropped: Vec<String> = ended.into_iter().skip(KEPT_RECORDS).map(|(key, _)| key).collect();
         let mut batch = WriteBatch::default();
-        for (key, _) in ended.iter().skip(KEPT_RECORDS) {
-            batch.delete(record_key(key));
-        }
-        let dropped = batch.len();
+        dropped.iter().for_each(|key| batch.delete(record_key(key)));
         self.db.write_opt(batch, &synced())?;
         Ok(dropped)
     }

@@ -55,6 +55,11 @@ impl Ledger {
         self.entries.insert(key, entry);
     }
 
+    /// Forgets what the journal forgot.
+    pub fn forget(&mut self, keys: &[String]) {
+        keys.iter().for_each(|key| drop(self.entries.remove(key)));
+    }
+
     /// Whether `intent` may be planned when the index is at block `head` and the clock at `now_s`.
     pub fn may_plan(&self, intent: &Intent, head: u64, now_s: u64) -> bool {
         let Some(entry) = self.entries.get(&intent.key()) else { return true };
@@ -127,6 +132,13 @@ mod tests {
         let intent = Intent::Advance { rental: AgreementId::default() };
         let record = Record { intent: intent.clone(), why: String::new(), attempt: 1, at_s: 100, state };
         (Ledger::new([(intent.key(), record)]), intent)
+    }
+
+    #[test]
+    fn what_the_journal_dropped_takes_no_memory() {
+        let (mut ledger, intent) = ledger(State::Failed { error: String::new() });
+        ledger.forget(&[intent.key()]);
+        assert!(ledger.entries.is_empty() && ledger.may_plan(&intent, 0, 0));
     }
 
     #[test]

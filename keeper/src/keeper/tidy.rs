@@ -15,8 +15,9 @@ impl Keeper {
     /// Removes blobs of rentals that are long over, inputs of jobs that are over, and the oldest records.
     pub(super) async fn tidy(&mut self, view: &MarketView) -> Result<(), KeeperError> {
         let dropped = self.journal.prune()?;
-        if dropped > 0 {
-            info!(dropped, "old journal records dropped");
+        if !dropped.is_empty() {
+            info!(dropped = dropped.len(), "old journal records dropped");
+            self.ledger.forget(&dropped);
         }
         self.reconcile().await?;
         self.release_blobs(view).await?;
