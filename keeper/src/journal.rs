@@ -183,7 +183,7 @@ impl Journal {
             Some(mut record) if matches!(record.state, State::Failed { .. }) => {
                 record.state = state;
                 record.at_s = now_s;
-                self.write(record_key(key).as_bytes(), &record)?;
+                self.write("failed", record_key(key).as_bytes(), &record)?;
                 Ok(record)
             }
             Some(record) => {

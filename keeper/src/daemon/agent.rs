@@ -47,7 +47,7 @@ pub(super) async fn agent_side(
         min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };
-    let (key, relayer_address) = (session.address(), relayer.address());
+    let (key, relayer) = (session.address(), relayers.first().map(PrivateKeySigner::address).unwrap_or_default());
     let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
     let relay = hands.relays(config, relayers, Some(session)).await?;
     let purse =
@@ -56,7 +56,7 @@ pub(super) async fn agent_side(
     Ok(AgentSide {
         wallet: agent.wallet,
         key,
-        relayer: relayer_address,
+        relayer,
         strategy: agent.strategy.clone(),
         courier,
         purse,
