@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Config, EngineKind, KeyConfig, StrategyConfig};
+use super::{BucketConfig, Config, EngineKind, KeyConfig, StrategyConfig};
 
 /// The document behind `keeper config show`; amounts are in AIT.
 pub fn document(config: &Config) -> Value {
@@ -13,6 +13,10 @@ pub fn document(config: &Config) -> Value {
             "wallet": agent.wallet,
             "session_key": key(&agent.session_key),
             "relayer_key": key(&agent.relayer_key),
+            "more_relayer_keys": agent.more_relayer_keys.iter().map(key).collect::<Vec<_>>(),
+            "extra_ca": agent.extra_ca,
+            "allow_plain_http": agent.allow_plain_http,
+            "buckets": agent.buckets.iter().map(bucket).collect::<Vec<_>>(),
             "strategy": { "name": "patient_book", "settings": format!("{strategy:?}") },
         })
     });
@@ -26,6 +30,9 @@ pub fn document(config: &Config) -> Value {
             "preemptible": provider.preemptible,
             "listen": provider.listen,
             "endpoint": provider.endpoint.clone().unwrap_or_else(|| format!("http://{}", provider.listen)),
+            "tls": provider.tls.as_ref().map(|tls| json!({ "certificate": tls.certificate, "key": tls.key })),
+            "bucket": provider.bucket.as_ref().map(bucket),
+            "allow_plain_http": provider.allow_plain_http,
             "engine": match provider.engine { EngineKind::Docker => "docker", EngineKind::Process => "process" },
             "docker_socket": provider.docker_socket,
             "worker": provider.worker,
@@ -51,6 +58,21 @@ pub fn document(config: &Config) -> Value {
         "provider": provider,
         "api": config.api.as_ref().map(|api| json!({ "listen": api.listen })),
         "metrics": config.metrics.as_ref().map(|metrics| json!({ "listen": metrics.listen })),
+        "relay": {
+            "dry_run": config.relay.dry_run,
+            "max_fee_gwei": config.relay.max_fee_gwei,
+            "gas_budget_per_day": config.relay.gas_budget_per_day,
+            "min_balance": config.relay.min_balance,
+            "warn_balance": config.relay.warn_balance,
+            "max_index_lag_blocks": config.relay.max_index_lag_blocks,
+            "max_in_flight": config.relay.max_in_flight,
+            "max_batch": config.relay.max_batch,
+            "replace_after_blocks": config.relay.replace_after_blocks,
+            "cancel_after_blocks": config.relay.cancel_after_blocks,
+            "max_failures": config.relay.max_failures,
+            "failure_pause_s": config.relay.failure_pause.as_secs(),
+            "allow": config.relay.allow.iter().map(|allowed| json!({ "to": allowed.to, "selectors": allowed.selectors })).collect::<Vec<_>>(),
+        },
         "parameters": chain.preset.params(),
     })
 }
@@ -65,6 +87,11 @@ pub fn without_secrets(url: &str) -> String {
         }
         Err(_) => "(no URL)".into(),
     }
+}
+
+/// Where it is; its keys are references at best.
+fn bucket(bucket: &BucketConfig) -> Value {
+    json!({ "url": bucket.url })
 }
 
 fn key(key: &KeyConfig) -> Value {
