@@ -158,7 +158,8 @@ impl Stage {
         let chain_of = |name: &str| {
             format!(
                 "[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\nforwarder = \"{}\"\n\
-             start_block = {}\npreset = \"{}\"\npoll_ms = 200\n",
+             start_block = {}\npreset = \"{}\"\npoll_ms = 200\n\n\
+                 [relay]\ngas_budget_per_day = 10.0\n",
                 rpc_of(name),
                 at.chain_id,
                 at.market,
