@@ -4,6 +4,7 @@
 mod attacks;
 mod bucket;
 mod client;
+mod courier;
 mod lines;
 mod server;
 mod store;
