@@ -10,7 +10,7 @@ use std::sync::{
 pub const VARIABLE: &str = "KEEPER_CRASH_AT";
 
 /// The journal's writes, each with a moment before and one after.
-pub const WRITES: [&str; 7] = ["planned", "signed", "done", "failed", "job", "job-ended", "result"];
+pub const WRITES: [&str; 8] = ["planned", "signed", "done", "failed", "job", "job-ended", "attempt", "result"];
 
 struct Wish {
     point: String,

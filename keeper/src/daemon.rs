@@ -124,7 +124,6 @@ async fn join(
     let listener = socket::bind(data_dir)?;
     tasks.spawn(socket::serve(listener, jobs_dir(data_dir), events.clone(), stop.clone()));
     let keeper = Keeper::new(config, index, journal, agent, provider, events, stop.clone())?;
-    keeper.reconcile().await?;
     info!(data_dir = %data_dir.display(), "keeper ready");
     Ok((keeper, inbox))
 }

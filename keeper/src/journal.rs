@@ -1,7 +1,10 @@
 //! The journal: what the keeper set out to do, written before it acts, so that a crash at any point loses nothing.
 //!
 //! One RocksDB. Keys: `format`; `i/<intent key>` → [`Record`]; `j/<job number, 8 bytes big-endian>` → [`Job`];
-//! `w/<rental, 11 bytes>` → [`WorkResult`]. Every write is synced: the journal is small and its loss is money.
+//! `w/<rental, 11 bytes>` → [`WorkResult`]; `a/<rental, 11 bytes>` → its [`Attempt`]s. Every write is synced: the journal is
+//! small and its loss is money.
+
+mod attempts;
 
 use std::{path::Path, sync::Arc};
 
@@ -10,6 +13,7 @@ use contracts::ids::AgreementId;
 use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use self::attempts::{Attempt, AttemptState, MAX_ATTEMPTS};
 use crate::{
     crash::{self, Moment},
     event::Intent,
@@ -50,6 +54,14 @@ pub enum JournalError {
         from: &'static str,
         /// To.
         to: &'static str,
+    },
+    /// An engine that loses everything.
+    #[error("rental {rental}: {made} attempts came to nothing; see why with `keeper journal` and mend the engine")]
+    Attempts {
+        /// The rental.
+        rental: AgreementId,
+        /// So many.
+        made: usize,
     },
     /// Too much at once.
     #[error("{0} jobs are active, the most this keeper takes; wait for some to end")]
@@ -274,14 +286,6 @@ impl Journal {
     /// When the database fails.
     pub fn jobs(&self) -> Result<Vec<Job>, JournalError> {
         Ok(self.scan("j/")?.into_iter().map(|(_, job)| job).collect())
-    }
-
-    /// Keeps what a worker made.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn keep_result(&self, rental: AgreementId, result: &WorkResult) -> Result<(), JournalError> {
-        self.write("result", &result_key(rental), result)
     }
 
     /// What a worker made, if it is done.

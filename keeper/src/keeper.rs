@@ -1,10 +1,11 @@
 //! The one loop: events in, intents out. It owns all state; everything slow happens elsewhere and comes back as an event.
 //!
-//! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `tidy`
-//! (what nobody needs any more).
+//! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `reconcile`
+//! (containers that no rental wants) · `tidy` (what else nobody needs any more).
 
 mod answer;
 mod dispatch;
+mod reconcile;
 mod tidy;
 
 use std::{
@@ -93,6 +94,7 @@ pub struct Keeper {
     events: mpsc::Sender<Event>,
     paused: bool,
     tidied_s: u64,
+    reconciler: reconcile::Reconciler,
     stop: CancellationToken,
 }
 
@@ -140,6 +142,7 @@ impl Keeper {
             events,
             paused: false,
             tidied_s: 0,
+            reconciler: Default::default(),
             stop,
         })
     }
@@ -235,6 +238,7 @@ impl Keeper {
             self.tidied_s = now_s();
             self.tidy(&view).await?;
         }
+        self.reconcile();
         Ok(())
     }
 

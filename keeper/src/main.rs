@@ -53,6 +53,8 @@ enum Command {
     Resume(Client),
     /// End the daemon; containers go on and are adopted at the next start.
     Stop(Client),
+    /// End workers of any keeper that are past their deadlines; works when the keepers are dead.
+    Reap(keeper::reap::ReapArgs),
     /// Make a new key in an encrypted keystore.
     NewKey {
         /// File to write.
@@ -158,6 +160,10 @@ fn run(cli: Cli) -> eyre::Result<ExitCode> {
         Command::Pause(client) => ask(client, Request::Pause),
         Command::Resume(client) => ask(client, Request::Resume),
         Command::Stop(client) => ask(client, Request::Stop),
+        Command::Reap(args) => {
+            log(false);
+            runtime()?.block_on(keeper::reap::run(args))
+        }
         Command::NewKey { out, password_env } => {
             let Ok(password) = std::env::var(&password_env) else {
                 bail!(
