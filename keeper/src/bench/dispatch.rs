@@ -73,7 +73,13 @@ async fn run(cli: Cli) -> eyre::Result<()> {
     let owner = format!("bench-{}", std::process::id());
     let engine = Engine::connect(&EngineConfig::Docker { socket: cli.docker_socket, owner }).await?;
     let image = engine.load_worker_image(&cli.worker).await?;
-    let limits = StoreLimits { total_bytes: 1 << 30, rental_bytes: 1 << 20, grace_s: 600 };
+    let limits = StoreLimits {
+        total_bytes: 1 << 30,
+        rental_bytes: 1 << 20,
+        agent_bytes: 1 << 30,
+        agent_rentals: 1_000,
+        grace_s: 600,
+    };
     let workshop = Workshop {
         engine,
         image,
@@ -197,7 +203,7 @@ async fn engine_alone(workshop: &Workshop, number: u64, folder: &Path) -> eyre::
 async fn deliver(workshop: &Workshop, number: u64) -> eyre::Result<AgreementRow> {
     let bytes = spec(number).to_bytes();
     let (rental, spec_hash) = (id(number)?, sha256(&bytes));
-    workshop.store.accept_spec(rental, spec_hash, &bytes).await?;
+    workshop.store.accept_spec(rental, Address::ZERO, spec_hash, &bytes).await?;
     if let Some(mut upload) = workshop.store.begin(rental, sha256(INPUT), 0).await? {
         upload.write(INPUT).await?;
         upload.finish().await?;

@@ -40,7 +40,13 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn over(bench: Bench) -> Self {
-        let limits = StoreLimits { total_bytes: 64 << 20, rental_bytes: 64 << 20, grace_s: 600 };
+        let limits = StoreLimits {
+            total_bytes: 64 << 20,
+            rental_bytes: 64 << 20,
+            agent_bytes: 64 << 20,
+            agent_rentals: 100,
+            grace_s: 600,
+        };
         let folder = bench.folder.path();
         let workshop = Workshop {
             engine: bench.engine.clone(),
@@ -61,7 +67,7 @@ impl Shop {
         let bytes = spec(act).to_bytes();
         let row = running(number, sha256(&bytes), seconds);
         let store = &self.workshop.store;
-        store.accept_spec(row.id, row.spec_hash, &bytes).await.unwrap();
+        store.accept_spec(row.id, row.agent, row.spec_hash, &bytes).await.unwrap();
         if let Some(mut upload) = store.begin(row.id, sha256(INPUT), 0).await.unwrap() {
             upload.write(INPUT).await.unwrap();
             upload.finish().await.unwrap();
