@@ -197,6 +197,9 @@ pub struct ProviderConfig {
     /// Size of a worker's output folder.
     #[serde(default = "default_disk_mib")]
     pub disk_mib: u32,
+    /// CDI ids of this node's accelerators, as `nvidia.com/gpu=0`; each worker gets one of its own. Docker 25 or newer.
+    #[serde(default)]
+    pub gpus: Vec<String>,
     /// Earnings above this are withdrawn to the key.
     #[serde(default)]
     pub withdraw_above: Price,
@@ -271,7 +274,7 @@ mod duration_text {
 }
 
 /// Container engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// Docker or Podman's socket. The default: anything else does not isolate.
@@ -390,6 +393,13 @@ impl Config {
         if provider.memory_mib < 32 {
             return Err(format!("provider.memory_mib = {}; a worker needs at least 32", provider.memory_mib));
         }
+        if !provider.gpus.is_empty() && provider.gpus.len() < usize::from(provider.slots) {
+            let (slots, gpus) = (provider.slots, provider.gpus.len());
+            return Err(format!("provider.gpus has {gpus} devices for {slots} slots; sell a slot for each, or fewer"));
+        }
+        if let Some(odd) = provider.gpus.iter().find(|id| !is_cdi_id(id)) {
+            return Err(format!("provider.gpus: '{odd}' is no CDI id; write them as nvidia.com/gpu=0"));
+        }
         // What a worker writes to its output folder counts against its memory.
         if !(1..=provider.memory_mib / 2).contains(&provider.disk_mib) {
             return Err(format!("provider.disk_mib = {}; use 1 to half of memory_mib", provider.disk_mib));
@@ -432,6 +442,16 @@ impl ChainConfig {
         }
         Ok(())
     }
+}
+
+/// `vendor/class=name`, as of the Container Device Interface.
+fn is_cdi_id(id: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))
+    };
+    id.split_once('=')
+        .and_then(|(kind, name)| Some((kind.split_once('/')?, name)))
+        .is_some_and(|((vendor, class), name)| plain(vendor) && plain(class) && plain(name))
 }
 
 #[cfg(test)]
@@ -499,6 +519,8 @@ mod tests {
             ("cpu_only", "quantum", "quantum"),
             ("\"0.01\"", "\"cheap\"", "cheap"),
             ("cpus = 0.5", "cpus = 0.0", "provider.cpus"),
+            ("slots = 2", "slots = 2\ngpus = [\"nvidia.com/gpu=0\"]", "1 devices for 2 slots"),
+            ("slots = 2", "slots = 1\ngpus = [\"/dev/nvidia0\"]", "/dev/nvidia0"),
             ("[\"http://127.0.0.1:8545\"]", "[]", "chain.rpc_urls"),
             ("slots = 2", "slots = 2\ntls = { certificate = \"c.pem\", key = \"k.pem\" }", "provider.endpoint must be"),
             ("slots = 2", "slots = 2\ntls = { certificate = \"c.pem\" }", "key"),

@@ -10,8 +10,8 @@ use std::sync::{
 pub const VARIABLE: &str = "KEEPER_CRASH_AT";
 
 /// The journal's writes, each with a moment before and one after.
-pub const WRITES: [&str; 9] =
-    ["planned", "signed", "included", "done", "failed", "parcel", "job", "job-ended", "result"];
+pub const WRITES: [&str; 10] =
+    ["planned", "signed", "included", "done", "failed", "parcel", "job", "job-ended", "attempt", "result"];
 
 struct Wish {
     point: String,

@@ -130,7 +130,6 @@ async fn join(
     let listener = socket::bind(data_dir)?;
     tasks.spawn(socket::serve(listener, jobs_dir(data_dir), events.clone(), stop.clone()));
     let keeper = Keeper::new(config, index, journal, agent, provider, events, stop.clone())?;
-    keeper.reconcile().await?;
     if let Some(listener) = metrics {
         info!(address = %listener.local_addr()?, "metrics");
         let (source, stop) = (keeper.metrics_source(), stop.clone());

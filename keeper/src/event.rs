@@ -77,6 +77,11 @@ pub enum Intent {
         /// The rental.
         rental: AgreementId,
     },
+    /// Give way on a running pre-emptible rental: what it ran so far is billed.
+    Preempt {
+        /// The rental.
+        rental: AgreementId,
+    },
     /// Run the rental's worker to its end and keep the result.
     Work {
         /// The rental.
@@ -174,6 +179,7 @@ impl Intent {
             Self::Match { offer, expected, .. } => format!("match/{offer}/{expected}"),
             Self::Start { rental, .. } => format!("start/{rental}"),
             Self::Decline { rental } => format!("decline/{rental}"),
+            Self::Preempt { rental } => format!("preempt/{rental}"),
             Self::Work { rental } => format!("work/{rental}"),
             Self::Submit { rental, .. } => format!("submit/{rental}"),
             Self::Advance { rental } => format!("advance/{rental}"),
@@ -199,6 +205,7 @@ impl Intent {
             Self::Match { expected: rental, .. }
             | Self::Start { rental, .. }
             | Self::Decline { rental }
+            | Self::Preempt { rental }
             | Self::Work { rental }
             | Self::Submit { rental, .. }
             | Self::Advance { rental }

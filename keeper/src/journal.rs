@@ -1,9 +1,11 @@
 //! The journal: what the keeper set out to do, written before it acts, so that a crash at any point loses nothing.
 //!
 //! One RocksDB. Keys: `format`; `i/<intent key>` → [`Record`]; `j/<job number, 8 bytes big-endian>` → [`Job`];
-//! `w/<rental, 11 bytes>` → [`WorkResult`]; `o/<account, 20 bytes><nonce, 8 bytes big-endian>` → [`Parcel`];
-//! `g/<account><day, 8 bytes big-endian>` → wei of gas. Every write is synced: the journal is small and its loss is money.
+//! `w/<rental, 11 bytes>` → [`WorkResult`]; `a/<rental, 11 bytes>` → its [`Attempt`]s;
+//! `o/<account, 20 bytes><nonce, 8 bytes big-endian>` → [`Parcel`]; `g/<account><day, 8 bytes big-endian>` → wei of gas.
+//! Every write is synced: the journal is small and its loss is money.
 
+mod attempts;
 mod outbox;
 mod state;
 
@@ -18,6 +20,7 @@ use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use self::{
+    attempts::{Attempt, AttemptState, MAX_ATTEMPTS},
     outbox::{Commit, Item, Landed, Parcel, SignedRequest, Verdict, Version},
     state::State,
 };
@@ -67,6 +70,14 @@ pub enum JournalError {
         from: &'static str,
         /// To.
         to: &'static str,
+    },
+    /// An engine that loses everything.
+    #[error("rental {rental}: {made} attempts came to nothing; see why with `keeper journal` and mend the engine")]
+    Attempts {
+        /// The rental.
+        rental: AgreementId,
+        /// So many.
+        made: usize,
     },
     /// Too much at once.
     #[error("{0} jobs are active, the most this keeper takes; wait for some to end")]
@@ -259,14 +270,6 @@ impl Journal {
     /// When the database fails.
     pub fn jobs(&self) -> Result<Vec<Job>, JournalError> {
         Ok(self.scan(b"j/")?.into_iter().map(|(_, job)| job).collect())
-    }
-
-    /// Keeps what a worker made.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn keep_result(&self, rental: AgreementId, result: &WorkResult) -> Result<(), JournalError> {
-        self.write("result", &result_key(rental), result)
     }
 
     /// What a worker made, if it is done.

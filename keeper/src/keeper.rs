@@ -1,11 +1,13 @@
 //! The one loop: events in, intents out. It owns all state; everything slow happens elsewhere and comes back as an event.
 //!
 //! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `status`
-//! and `show` (documents for them) · `orders` (what an operator has done) · `tidy` (what nobody needs any more).
+//! and `show` (documents for them) · `orders` (what an operator has done) · `reconcile` (containers that no rental wants) ·
+//! `tidy` (what else nobody needs any more).
 
 mod answer;
 mod dispatch;
 mod orders;
+mod reconcile;
 mod show;
 mod status;
 mod tidy;
@@ -103,6 +105,7 @@ pub struct Keeper {
     wanted: HashSet<String>,
     started_s: u64,
     tidied_s: u64,
+    reconciler: reconcile::Reconciler,
     stop: CancellationToken,
 }
 
@@ -162,6 +165,7 @@ impl Keeper {
             wanted: HashSet::new(),
             started_s: now_s(),
             tidied_s: 0,
+            reconciler: Default::default(),
             stop,
         })
     }
@@ -281,6 +285,7 @@ impl Keeper {
             self.tidied_s = now_s();
             self.tidy(&view).await?;
         }
+        self.reconcile();
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! - [`daemon`]: joins the parts and owns the data folder.
 //! - [`keeper`]: the one loop over [`event::Event`]; [`ledger`] is its memory of the journal.
 //! - [`blobs`]: content-addressed data plane between keepers; [`spec`]: the documents whose hashes go on chain.
+//! - [`reap`]: the second kill clock, which needs none of the above.
 //! - [`socket`], [`intake`], [`job`]: what users ask for; [`metrics`]: what their monitoring asks; [`mcp`]: what their
 //!   agents ask.
 //! - [`crash`]: where tests make a keeper die.
@@ -35,6 +36,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod preflight;
 pub mod purse;
+pub mod reap;
 pub mod roles;
 pub mod socket;
 pub mod spec;

@@ -73,6 +73,11 @@ pub fn prepare(intent: &Intent, at: Addresses) -> Result<Option<Prepared>, Strin
                 .abi_encode(),
         ),
         Intent::Decline { rental } => direct(Market::declineCall { agreementId: rental.into() }.abi_encode()),
+        // Whoever gives way has no result to show; the clock alone makes the bill.
+        Intent::Preempt { rental } => direct(
+            Market::preemptCall { agreementId: rental.into(), resultHash: B256::ZERO, receiptRoot: B256::ZERO }
+                .abi_encode(),
+        ),
         Intent::Submit { rental, seconds: claimed, result_hash, receipt_root } => direct(
             Market::submitCall {
                 agreementId: rental.into(),

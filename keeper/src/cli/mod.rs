@@ -55,6 +55,8 @@ enum Command {
     Resume(Client),
     /// End the daemon; containers go on and are adopted at the next start.
     Stop(Client),
+    /// End workers of any keeper that are past their deadlines; works when the keepers are dead.
+    Reap(keeper::reap::ReapArgs),
     /// Create, fund, limit and empty an agent's wallet, and say which keys may spend from it.
     #[command(subcommand)]
     Wallet(wallet::Wallet),
@@ -93,6 +95,10 @@ pub(crate) fn run(cli: Cli) -> eyre::Result<ExitCode> {
         Command::Pause(client) => runtime()?.block_on(client.tell(Request::Pause)),
         Command::Resume(client) => runtime()?.block_on(client.tell(Request::Resume)),
         Command::Stop(client) => runtime()?.block_on(client.tell(Request::Stop)),
+        Command::Reap(reap) => {
+            run::log(false);
+            runtime()?.block_on(keeper::reap::run(reap))
+        }
         Command::Wallet(wallet) => runtime()?.block_on(wallet.run()),
         Command::Offer(offer) => runtime()?.block_on(offer.run()),
         Command::Provider(provider) => runtime()?.block_on(provider.run()),

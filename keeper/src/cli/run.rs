@@ -63,7 +63,8 @@ impl Run {
     }
 }
 
-fn log(json: bool) {
+/// Logs to standard error.
+pub(super) fn log(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { builder.json().init() } else { builder.with_target(false).init() }

@@ -119,6 +119,7 @@ pub(super) async fn provider_side(
             pids: WORKER_PIDS,
             disk_mib: provider.disk_mib,
         },
+        devices: provider.gpus.clone(),
         store,
         work_dir: data_dir.join("work"),
         key,

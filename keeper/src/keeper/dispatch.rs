@@ -55,11 +55,7 @@ impl Keeper {
             Intent::Work { .. } => {
                 let Some(own) = &self.provider else { return Ok(Err("this keeper is no provider any more".into())) };
                 let workshop = own.workshop.clone();
-                self.set_off(
-                    key,
-                    place,
-                    async move { workshop.work(&row, record.attempt).await.map(|_| Done::Worked) },
-                );
+                self.set_off(key, place, async move { workshop.work(&row).await.map(|_| Done::Worked) });
             }
             Intent::Deliver { job, .. } => match self.courier(&row, job)? {
                 Err(problem) => return Ok(Err(problem)),

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use contracts::ids::AgreementId;
 use tracing::{info, warn};
 
 use super::{GRACE_S, Keeper, KeeperError};
@@ -19,7 +18,6 @@ impl Keeper {
             info!(dropped = dropped.len(), "old journal records dropped");
             self.ledger.forget(&dropped);
         }
-        self.reconcile().await?;
         self.release_blobs(view).await?;
         self.remove_inputs(view);
         for id in self.journal.prune_jobs(KEPT_JOBS)? {
@@ -45,6 +43,7 @@ impl Keeper {
                 warn!(%rental, %error, "blobs of a rental stay behind");
             }
             self.journal.drop_result(*rental)?;
+            self.journal.drop_attempts(*rental)?;
         }
         self.forget(&over);
         Ok(())
@@ -64,40 +63,5 @@ impl Keeper {
                 _ => {}
             }
         }
-    }
-
-    /// Removes containers that no running rental wants; the others are adopted when their work is wanted.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn reconcile(&self) -> Result<(), KeeperError> {
-        let Some(own) = &self.provider else { return Ok(()) };
-        let workshop = &own.workshop;
-        let found = match workshop.engine.list(workshop.chain_id).await {
-            Ok(found) => found,
-            Err(error) => {
-                warn!(%error, "the engine cannot list its containers; they are looked at again at the next start");
-                return Ok(());
-            }
-        };
-        for container in found {
-            let rental: AgreementId = container.id.rental;
-            let wanted = self.is_wanted(rental)?;
-            if wanted {
-                info!(%rental, container = %container.name, "container of an earlier run is wanted");
-            } else if let Err(error) = workshop.engine.remove(container.id).await {
-                warn!(%rental, container = %container.name, %error, "a container stays behind");
-            } else {
-                info!(%rental, container = %container.name, "container of an earlier run removed");
-            }
-        }
-        Ok(())
-    }
-
-    fn is_wanted(&self, rental: AgreementId) -> Result<bool, KeeperError> {
-        let row = self.index.snapshot()?.agreement(rental)?;
-        // An index that has not caught up may not know the rental yet: its container has a deadline of its own.
-        let running = row.is_none_or(|row| row.status == indexer::rows::Status::Running);
-        Ok(running && self.journal.result(rental)?.is_none())
     }
 }

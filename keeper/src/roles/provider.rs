@@ -82,6 +82,7 @@ pub fn wishes(view: &ProviderView, desk: &Desk<'_>) -> Vec<Wish> {
     if !desk.paused {
         wishes.extend(list(view, desk));
         wishes.extend(take(view, desk));
+        wishes.extend(give_way(view, desk));
     }
     let idle = view.rentals.is_empty();
     if view.credit > Amount::ZERO && (idle || (desk.withdraw_above > Amount::ZERO && view.credit > desk.withdraw_above))
@@ -183,6 +184,34 @@ fn take(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
         .max_by_key(|(book, bid)| (bid.tick(), !book.preemptible))?;
     let intent = Intent::Match { offer: offer.id, book: book.to_u16(), min_tick: offer.reserve_tick, expected: *bid };
     Some(act(intent, format!("best bid of {book} is at tick {}", bid.tick())))
+}
+
+/// Ends the cheapest pre-emptible rental when all slots are taken and a dearer firm bid waits, one at a time: the slot is
+/// matched again as soon as its bill is settled. Work that is done already is submitted, not given up.
+fn give_way(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
+    let is_giving_way = |row: &AgreementRow| row.submitted.as_ref().is_some_and(|bill| bill.preempted);
+    if fresh_offers(view, desk).any(|offer| offer.used < offer.slots) || view.rentals.iter().any(is_giving_way) {
+        return None;
+    }
+    let deep = |row: &AgreementRow| {
+        row.started.as_ref().is_some_and(|started| desk.head >= started.block + desk.params.confirmations)
+    };
+    let cheapest = view
+        .rentals
+        .iter()
+        .filter(|row| row.status == Status::Running && row.id.book().is_some_and(|book| book.preemptible) && deep(row))
+        .filter(|row| desk.results.get(&row.id).is_none_or(|made| made.receipt.spec_hash != row.spec_hash))
+        .min_by_key(|row| row.id.tick())?;
+    let slot_of = cheapest.matched.as_ref()?.offer_id;
+    let offer = fresh_offers(view, desk).find(|offer| offer.id == slot_of)?;
+    let floor = offer.reserve_tick.max(cheapest.id.tick().saturating_add(1));
+    let (_, dearer) = view
+        .heads
+        .iter()
+        .filter(|(book, bid)| !book.preemptible && offer.book_mask >> book.bits() & 1 == 1 && bid.tick() >= floor)
+        .max_by_key(|(_, bid)| bid.tick())?;
+    let why = format!("firm bid {dearer} at tick {} waits for its slot", dearer.tick());
+    Some(act(Intent::Preempt { rental: cheapest.id }, why))
 }
 
 fn fresh_offers<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> impl Iterator<Item = &'a OfferRow> {

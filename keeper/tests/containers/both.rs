@@ -2,24 +2,27 @@
 
 use std::time::Duration;
 
-use keeper::act::containers::{ContainerState, EngineError, WorkOrder};
+use keeper::act::containers::{ContainerState, EngineError, Found, WorkOrder};
 
 use crate::support::{Bench, CHAIN, INPUT, now};
 use keeper::spec::sha256;
 
-macro_rules! on_both {
+macro_rules! on_all {
     ($($name:ident),* $(,)?) => {
         mod on_docker { $(#[tokio::test] async fn $name() { super::$name(crate::support::Bench::docker().await).await })* }
+        mod on_podman { $(#[tokio::test] async fn $name() { super::$name(crate::support::Bench::podman().await).await })* }
         mod on_process { $(#[tokio::test] async fn $name() { super::$name(crate::support::Bench::process().await).await })* }
     };
 }
 
-on_both!(
+on_all!(
     work_is_done_collected_and_forgotten,
     a_start_that_was_made_before_is_adopted,
     a_second_attempt_waits_for_the_first,
     a_start_cut_short_anywhere_can_be_made_again,
     only_what_is_past_its_deadline_is_reaped,
+    any_owner_is_reaped_by_deadline_alone,
+    a_name_that_holds_other_work_is_not_adopted,
     a_stopped_worker_keeps_its_outputs,
     links_are_not_collected,
     failures_tell_their_code_and_last_words,
@@ -119,6 +122,44 @@ async fn only_what_is_past_its_deadline_is_reaped(bench: Bench) {
     nothing_left(&bench, &late).await;
     assert!(matches!(bench.engine.state(early.id()).await.unwrap(), ContainerState::Running { .. }));
     bench.engine.remove(early.id()).await.unwrap();
+}
+
+async fn any_owner_is_reaped_by_deadline_alone(bench: Bench) {
+    // Long ago, so that no other test's work is late by the same clock.
+    let late = WorkOrder { deadline_unix_s: 1_000, ..bench.order(11, 1, "sleep") };
+    let early = bench.order(12, 1, "sleep");
+    for order in [&late, &early] {
+        bench.engine.start(order).await.unwrap();
+    }
+    let stranger = bench.stranger().await;
+    let name =
+        |order: &WorkOrder, found: Vec<Found>| found.into_iter().find(|found| found.id == order.id()).unwrap().name;
+    let late_name = name(&late, bench.engine.list(CHAIN).await.unwrap());
+    assert_eq!(stranger.list(CHAIN).await.unwrap(), [], "it has nothing of its own");
+    let (reaped, failure) = stranger.reap_all(999).await.unwrap();
+    assert!(failure.is_none() && reaped.iter().all(|gone| gone.name != late_name), "{reaped:?}");
+    let (reaped, failure) = stranger.reap_all(1_000).await.unwrap();
+    assert!(failure.is_none() && reaped.iter().any(|gone| gone.name == late_name), "{failure:?} {reaped:?}");
+    nothing_left(&bench, &late).await;
+    assert!(matches!(bench.engine.state(early.id()).await.unwrap(), ContainerState::Running { .. }));
+    bench.engine.remove(early.id()).await.unwrap();
+}
+
+async fn a_name_that_holds_other_work_is_not_adopted(bench: Bench) {
+    let first = bench.order(13, 1, "sleep");
+    let second = bench.order(13, 1, "copy");
+    bench.engine.start(&first).await.unwrap();
+    let error = bench.engine.start(&second).await.unwrap_err();
+    let (found, wanted) = (first.spec_hash, second.spec_hash);
+    assert!(
+        matches!(&error, EngineError::OtherWork { found: f, wanted: w, .. } if (*f, *w) == (found, wanted)),
+        "{error}"
+    );
+    assert_eq!(bench.engine.list(CHAIN).await.unwrap()[0].spec_hash, found, "it is left as it was");
+    bench.engine.remove(first.id()).await.unwrap();
+    assert_eq!(bench.run(&second).await, (0, false));
+    bench.engine.remove(second.id()).await.unwrap();
+    nothing_left(&bench, &second).await;
 }
 
 async fn a_stopped_worker_keeps_its_outputs(bench: Bench) {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
+    models::ContainerCreateBody,
     query_parameters::{
-        DownloadFromContainerOptions, ListContainersOptions, ListVolumesOptions, RemoveContainerOptions,
-        RemoveImageOptions,
+        CreateContainerOptions, DownloadFromContainerOptions, ListContainersOptions, ListVolumesOptions,
+        RemoveContainerOptions, RemoveImageOptions,
     },
 };
 use futures_util::StreamExt;
@@ -17,12 +18,15 @@ use keeper::{
 
 use crate::support::{self, Bench, CHAIN, dynamic_probe, reference_worker, socket};
 
-fn raw() -> Docker {
-    let socket = socket();
+pub(crate) fn raw() -> Docker {
+    raw_at(&socket())
+}
+
+fn raw_at(socket: &str) -> Docker {
     Docker::connect_with_unix(socket.trim_start_matches("unix://"), 60, API_DEFAULT_VERSION).unwrap()
 }
 
-fn owner(bench: &Bench) -> String {
+pub(crate) fn owner(bench: &Bench) -> String {
     match &bench.config {
         EngineConfig::Docker { owner, .. } | EngineConfig::Process { owner, .. } => owner.clone(),
     }
@@ -32,11 +36,15 @@ fn owner(bench: &Bench) -> String {
 pub(crate) async fn has_report(bench: &Bench, order: &WorkOrder) -> bool {
     let name = bench.engine.list(order.chain_id).await.unwrap().into_iter().find(|found| found.id == order.id());
     let name = name.unwrap().name;
-    if let EngineConfig::Process { state_dir, .. } = &bench.config {
-        return std::fs::read(state_dir.join(name).join("out/report")).is_ok_and(|text| text == b"asleep");
-    }
+    let socket = match &bench.config {
+        EngineConfig::Process { state_dir, .. } => {
+            return std::fs::read(state_dir.join(name).join("out/report")).is_ok_and(|text| text == b"asleep");
+        }
+        EngineConfig::Docker { socket, .. } => socket.clone().unwrap(),
+    };
+    let docker = raw_at(&socket);
     let options = DownloadFromContainerOptions { path: "/out/report".into() };
-    let mut archive = std::pin::pin!(raw().download_from_container(&name, Some(options)));
+    let mut archive = std::pin::pin!(docker.download_from_container(&name, Some(options)));
     let mut bytes = Vec::new();
     while let Some(Ok(chunk)) = archive.next().await {
         bytes.extend_from_slice(&chunk);
@@ -45,7 +53,7 @@ pub(crate) async fn has_report(bench: &Bench, order: &WorkOrder) -> bool {
 }
 
 /// Every container and volume with this owner's label, seen past our own code.
-async fn objects_of(owner: &str) -> usize {
+pub(crate) async fn objects_of(owner: &str) -> usize {
     let filters = Some(HashMap::from([("label".to_owned(), vec![format!("openclaw.owner={owner}")])]));
     let containers = ListContainersOptions { all: true, filters: filters.clone(), ..Default::default() };
     let containers = raw().list_containers(Some(containers)).await.unwrap().len();
@@ -119,6 +127,10 @@ async fn one_binary_has_one_image_id_however_often_it_is_loaded() {
     let options = RemoveImageOptions { force: true, ..Default::default() };
     raw().remove_image(&name, Some(options.clone()), None).await.unwrap();
     assert!(raw().inspect_image(&name).await.is_err());
+    let order = WorkOrder { image: first, ..bench.order(1, 1, "copy") };
+    let error = bench.engine.start(&order).await.unwrap_err();
+    assert!(matches!(error, EngineError::ImageMissing { .. }), "{error}");
+    bench.engine.remove(order.id()).await.unwrap();
     assert_eq!(bench.restarted().await.load_worker_image(&worker).await.unwrap(), first);
     assert_eq!(bench.engine.load_worker_image(&worker).await.unwrap(), first);
     assert_ne!(first, bench.image);
@@ -132,7 +144,7 @@ async fn binaries_and_images_that_cannot_run_are_named() {
     assert!(error.contains("crt-static"), "{error}");
     let order = WorkOrder { image: sha256(b"no such image"), ..bench.order(5, 1, "copy") };
     let error = bench.engine.start(&order).await.unwrap_err();
-    assert!(matches!(error, EngineError::ImageMissing { .. }), "{error}");
+    assert!(matches!(error, EngineError::ImageNotAllowed { .. }), "{error}");
     let limits = Limits { cpus: 1_000.0, ..order.limits };
     let order = WorkOrder { image: bench.image, limits, ..order };
     let error = bench.engine.start(&order).await.unwrap_err().to_string();
@@ -163,6 +175,33 @@ async fn overlapping_starts_of_one_rental_are_refused() {
     let both = tokio::join!(bench.engine.start(&order), bench.engine.start(&order));
     assert!(both.0.is_ok() && matches!(both.1, Err(EngineError::StartUnderWay { .. })), "{both:?}");
     bench.engine.remove(order.id()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_is_given_to_one_worker_at_a_time() {
+    let bench = Bench::docker().await;
+    let device = |number: u32| format!("openclaw.test/device-{}={number}", std::process::id());
+    let order = |rental| WorkOrder { devices: vec![device(0), device(1)], ..bench.order(rental, 1, "copy") };
+    // Somebody has both; one is only being made, which counts as well.
+    let names = [0, 1].map(|number| format!("device-{}-{number}", std::process::id()));
+    for (name, number) in names.iter().zip(0..) {
+        let labels = HashMap::from([("openclaw.device".to_owned(), device(number))]);
+        let image = Some(format!("sha256:{}", hex::encode(bench.image)));
+        let cmd = Some(vec!["--hold".to_owned()]);
+        let body = ContainerCreateBody { image, cmd, labels: Some(labels), ..Default::default() };
+        let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+        raw().create_container(Some(options), body).await.unwrap();
+    }
+    let error = bench.engine.start(&order(20)).await.unwrap_err();
+    assert!(matches!(error, EngineError::DevicesBusy { .. }) && error.is_retryable(), "{error}");
+    // The second is free again: it is asked for, of an engine that has no such device.
+    let options = RemoveContainerOptions { force: true, ..Default::default() };
+    raw().remove_container(&names[1], Some(options.clone())).await.unwrap();
+    let error = bench.engine.start(&order(20)).await.unwrap_err().to_string();
+    assert!(error.contains("start container") && error.to_lowercase().contains("cdi"), "{error}");
+    raw().remove_container(&names[0], Some(options)).await.unwrap();
+    bench.engine.remove(order(20).id()).await.unwrap();
+    assert_eq!(objects_of(&owner(&bench)).await, 0);
 }
 
 #[tokio::test]

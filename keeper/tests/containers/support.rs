@@ -33,6 +33,11 @@ impl Bench {
         Self::over(EngineConfig::Docker { socket: Some(socket()), owner }, probe()).await
     }
 
+    pub(crate) async fn podman() -> Self {
+        let owner = format!("test-{}-{:?}", std::process::id(), std::thread::current().id());
+        Self::over(EngineConfig::Docker { socket: Some(podman_socket()), owner }, probe()).await
+    }
+
     pub(crate) async fn process() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state_dir = folder.path().join("state");
@@ -53,19 +58,18 @@ impl Bench {
         engine
     }
 
+    /// What another keeper on the same engine, or its reaper, has.
+    pub(crate) async fn stranger(&self) -> Engine {
+        let mut config = self.config.clone();
+        match &mut config {
+            EngineConfig::Docker { owner, .. } | EngineConfig::Process { owner, .. } => owner.push_str("-stranger"),
+        }
+        Engine::connect(&config).await.unwrap()
+    }
+
     /// An order for the probe, with its `/in` filled.
     pub(crate) fn order(&self, rental: u64, attempt: u32, act: &str) -> WorkOrder {
-        let spec = RentalSpec {
-            version: 1,
-            salt: B256::ZERO,
-            tasks: vec![TaskSpec {
-                task_id: "t0".into(),
-                task_type: TaskType::TextProcessing,
-                inputs: vec![InputRef { name: "a.md".into(), sha256: sha256(INPUT), bytes: INPUT.len() as u64 }],
-                parameters: json!({ "act": act }).as_object().unwrap().clone(),
-            }],
-        };
-        self.order_for(rental, attempt, &spec, INPUT)
+        self.order_for(rental, attempt, &spec(act), INPUT)
     }
 
     pub(crate) fn order_for(&self, rental: u64, attempt: u32, spec: &RentalSpec, input: &[u8]) -> WorkOrder {
@@ -80,10 +84,12 @@ impl Bench {
             chain_id: CHAIN,
             rental,
             attempt,
+            spec_hash: sha256(&spec.to_bytes()),
             image: self.image,
             in_dir,
             out_dir: folder.join("out"),
             limits: Limits { memory_mib: 64, cpus: 1.0, pids: 16, disk_mib: 16 },
+            devices: Vec::new(),
             deadline_unix_s: now() + 300,
         }
     }
@@ -111,6 +117,20 @@ impl Bench {
     }
 }
 
+/// Work for the probe.
+pub(crate) fn spec(act: &str) -> RentalSpec {
+    RentalSpec {
+        version: 1,
+        salt: B256::ZERO,
+        tasks: vec![TaskSpec {
+            task_id: "t0".into(),
+            task_type: TaskType::TextProcessing,
+            inputs: vec![InputRef { name: "a.md".into(), sha256: sha256(INPUT), bytes: INPUT.len() as u64 }],
+            parameters: json!({ "act": act }).as_object().unwrap().clone(),
+        }],
+    }
+}
+
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -121,6 +141,16 @@ pub(crate) fn socket() -> String {
         panic!(
             "OPENCLAW_TEST_DOCKER is not set: run `script/test`, which starts a private Docker engine, or set it to \
              the socket of one (unix:///path/docker.sock)"
+        )
+    })
+}
+
+/// Socket of Podman for tests.
+pub(crate) fn podman_socket() -> String {
+    std::env::var("OPENCLAW_TEST_PODMAN").unwrap_or_else(|_| {
+        panic!(
+            "OPENCLAW_TEST_PODMAN is not set: run `script/test`, which starts a private Podman, or set it to the \
+             socket of one (unix:///path/podman.sock)"
         )
     })
 }

@@ -10,3 +10,4 @@ mod actors;
 mod stage;
 
 mod bad_input;
+mod reconcile;

@@ -6,10 +6,10 @@
 
 mod answers;
 mod outputs;
+mod query;
 mod sealed;
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,9 +22,8 @@ use bollard::{
     errors::Error as DockerError,
     models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status},
     query_parameters::{
-        CreateContainerOptions, DownloadFromContainerOptions, ImportImageOptions, ListContainersOptions,
-        ListVolumesOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StopContainerOptions,
-        WaitContainerOptions,
+        CreateContainerOptions, DownloadFromContainerOptions, ImportImageOptions, LogsOptions, RemoveContainerOptions,
+        RemoveVolumeOptions, StopContainerOptions, WaitContainerOptions,
     },
 };
 use bytes::Bytes;
@@ -33,13 +32,13 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     answers::{
-        absent_is_fine, failed, image_name, is_absent, is_answer, is_live, refused, state_of, status, status_code,
+        absent_is_fine, failed, image_name, is_absent, is_answer, labels_of, refused, state_of, status, status_code,
         unix_time,
     },
     outputs::unpack,
 };
 use super::{
-    AttemptId, ContainerState, EngineError, Found, Owner, STDERR_TAIL_BYTES, Started, Starting, WorkOrder, image,
+    AttemptId, ContainerState, EngineError, Owner, STDERR_TAIL_BYTES, STOP_GRACE, Started, Starting, WorkOrder, image,
     tail_text,
 };
 
@@ -54,9 +53,12 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct DockerEngine {
     docker: Docker,
     owner: Owner,
-    /// Image of the holders, once one was loaded.
-    holder: Arc<Mutex<Option<B256>>>,
+    /// Images that may run: those loaded through [`Self::load_worker_image`], the newest last. That one is also the
+    /// holders'.
+    images: Arc<Mutex<Vec<B256>>>,
     starting: Starting,
+    /// Held from choosing a device to the container that has it.
+    devices: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Finds an engine that answers, and its socket.
@@ -104,7 +106,13 @@ impl DockerEngine {
     pub(super) async fn connect(socket: Option<&str>, owner: &str) -> Result<Self, EngineError> {
         let (docker, socket) = find(socket).await?;
         tracing::info!(socket, "container engine found");
-        Ok(Self { docker, owner: Owner::new(owner), holder: Arc::default(), starting: Starting::default() })
+        let owner = Owner::new(owner);
+        Ok(Self { docker, owner, images: Arc::default(), starting: Starting::default(), devices: Arc::default() })
+    }
+
+    /// The same engine in another keeper's name.
+    pub(super) fn of(self, owner: &str) -> Self {
+        Self { owner: Owner::new(owner), ..self }
     }
 
     pub(super) async fn load_worker_image(&self, binary: &Path) -> Result<B256, EngineError> {
@@ -137,25 +145,28 @@ impl DockerEngine {
                 image.config, image.tag
             )));
         }
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.retain(|known| *known != id);
+        images.push(id);
         Ok(id)
     }
 
     pub(super) async fn start(&self, order: &WorkOrder) -> Result<Started, EngineError> {
         let _guard = self.starting.enter(order.rental)?;
+        if !self.images.lock().unwrap_or_else(PoisonError::into_inner).contains(&order.image) {
+            return Err(EngineError::ImageNotAllowed { rental: order.rental, image: order.image });
+        }
         self.refuse_second_attempt(order).await?;
         let name = self.owner.container(order.id());
-        let worker = sealed::worker(order, &self.owner, &name, image_name(order.image));
         let known = match self.inspect(&name).await? {
             Some(found) => found,
-            None => {
-                let volume = sealed::volume(order, &self.owner, &name);
-                let made = self.docker.create_volume(volume).await;
-                made.map_err(failed("create volume", &sealed::volume_name(&name)))?;
-                self.created(order, &name, worker).await?
-            }
+            None => self.made(order, &name).await?,
         };
         self.check_owner(&name, &known)?;
+        let found_spec = sealed::spec_of(&labels_of(&known));
+        if found_spec != order.spec_hash {
+            return Err(EngineError::OtherWork { name, found: found_spec, wanted: order.spec_hash });
+        }
         if status(&known) != Status::CREATED {
             return Ok(Started { name, adopted: true });
         }
@@ -198,7 +209,7 @@ impl DockerEngine {
 
     pub(super) async fn stop(&self, id: AttemptId) -> Result<(), EngineError> {
         let name = self.owner.container(id);
-        let options = StopContainerOptions { t: Some(2), ..Default::default() };
+        let options = StopContainerOptions { t: Some(STOP_GRACE.as_secs() as i32), ..Default::default() };
         let stopped = self.docker.stop_container(&name, Some(options)).await;
         absent_is_fine(stopped).map_err(failed("stop container", &name))
     }
@@ -301,47 +312,24 @@ impl DockerEngine {
         }
     }
 
-    pub(super) async fn list(&self, chain_id: Option<u64>) -> Result<Vec<Found>, EngineError> {
-        let filters = sealed::filters(&self.owner, None, chain_id);
-        let options = ListContainersOptions { all: true, filters: Some(filters.clone()), ..Default::default() };
-        let containers = self.docker.list_containers(Some(options)).await.map_err(failed("list", "containers"))?;
-        let options = ListVolumesOptions { filters: Some(filters) };
-        let volumes = self.docker.list_volumes(Some(options)).await.map_err(failed("list", "volumes"))?;
-        let parts = containers
-            .into_iter()
-            .map(|found| (found.labels.unwrap_or_default(), is_live(found.state)))
-            .chain(volumes.volumes.unwrap_or_default().into_iter().map(|volume| (volume.labels, false)));
-        let mut attempts = BTreeMap::<AttemptId, Found>::new();
-        for (labels, running) in parts {
-            match sealed::found(&labels, &self.owner, running) {
-                Some(found) => {
-                    let known = attempts.entry(found.id).or_insert_with(|| found.clone());
-                    known.running |= found.running;
-                    known.deadline_unix_s = known.deadline_unix_s.min(found.deadline_unix_s);
-                }
-                None => tracing::warn!(?labels, "a container or volume with our owner label has no readable name"),
-            }
-        }
-        Ok(attempts.into_values().collect())
-    }
-
-    /// Law 3: another attempt at work means that this one must not start.
-    async fn refuse_second_attempt(&self, order: &WorkOrder) -> Result<(), EngineError> {
-        let filters = Some(sealed::filters(&self.owner, Some(order.id()), None));
-        let options = ListContainersOptions { filters, ..Default::default() };
-        let running = self.docker.list_containers(Some(options)).await.map_err(failed("list", "containers"))?;
-        running
-            .into_iter()
-            .filter_map(|found| sealed::found(&found.labels.unwrap_or_default(), &self.owner, is_live(found.state)))
-            .find(|found| found.running && found.id.attempt != order.attempt)
-            .map_or(Ok(()), |other| {
-                let (rental, running, wanted) = (order.rental, other.id.attempt, order.attempt);
-                Err(EngineError::AnotherAttempt { rental, running, wanted })
-            })
+    /// The worker's container and its volume, made but not started.
+    async fn made(&self, order: &WorkOrder, name: &str) -> Result<ContainerInspectResponse, EngineError> {
+        let (_choosing, device) = if order.devices.is_empty() {
+            (None, None)
+        } else {
+            let choosing = self.devices.lock().await;
+            (Some(choosing), Some(self.free_device(order).await?))
+        };
+        let volume = sealed::volume(order, &self.owner, name);
+        let made = self.docker.create_volume(volume).await;
+        made.map_err(failed("create volume", &sealed::volume_name(name)))?;
+        let worker = sealed::worker(order, &self.owner, name, image_name(order.image), device);
+        self.created(order, name, worker).await
     }
 
     async fn hold(&self, order: &WorkOrder, name: &str) -> Result<(), EngineError> {
-        let image = self.holder.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(order.image);
+        let newest = self.images.lock().unwrap_or_else(PoisonError::into_inner).last().copied();
+        let image = newest.unwrap_or(order.image);
         let holder = sealed::holder_name(name);
         self.created(order, &holder, sealed::holder(order, &self.owner, name, image_name(image))).await?;
         self.start_container(&holder).await?;
@@ -389,28 +377,8 @@ impl DockerEngine {
         }
     }
 
-    async fn inspect(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
-        match self.docker.inspect_container(name, None).await {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(failed("inspect container", name)(error)),
-        }
-    }
-
-    async fn image_id(&self, image: &str) -> Result<Option<B256>, EngineError> {
-        match self.docker.inspect_image(image).await {
-            Ok(found) => {
-                let id = found.id.unwrap_or_default();
-                Ok(id.strip_prefix("sha256:").unwrap_or(&id).parse().ok())
-            }
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(failed("inspect image", image)(error)),
-        }
-    }
-
     fn check_owner(&self, name: &str, found: &ContainerInspectResponse) -> Result<(), EngineError> {
-        let labels = found.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
-        match sealed::owner_of(&labels) {
+        match sealed::owner_of(&labels_of(found)) {
             owner if owner == self.owner.name => Ok(()),
             owner => Err(EngineError::Foreign { name: name.to_owned(), owner: owner.to_owned() }),
         }

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use alloy::primitives::B256;
 use contracts::ids::AgreementId;
 
 use super::layout::LayoutError;
@@ -61,6 +62,32 @@ pub enum EngineError {
         running: u32,
         /// The attempt asked for.
         wanted: u32,
+    },
+    /// The attempt's name is taken by work to another spec, as after a reorganisation that gave the rental's id away.
+    #[error("{name} works to spec {found}, not {wanted}; remove it and start a new attempt")]
+    OtherWork {
+        /// Name in the engine.
+        name: String,
+        /// Spec of its label; zero without one.
+        found: B256,
+        /// Spec asked for.
+        wanted: B256,
+    },
+    /// An image that was not loaded through this engine's own call.
+    #[error("rental {rental}: image {image} is not on the allow-list; only the configured worker's image may run")]
+    ImageNotAllowed {
+        /// The rental.
+        rental: AgreementId,
+        /// The image's id.
+        image: B256,
+    },
+    /// A worker that needs an accelerator, and all have one.
+    #[error("rental {rental}: none of {wanted} is free; offer no more slots than accelerators")]
+    DevicesBusy {
+        /// The rental.
+        rental: AgreementId,
+        /// CDI ids.
+        wanted: String,
     },
     /// Two overlapping calls.
     #[error("rental {rental} is being started by another call; wait for that one")]
@@ -131,7 +158,7 @@ impl EngineError {
     pub fn is_retryable(&self) -> bool {
         use bollard::errors::Error as Docker;
         match self {
-            Self::Unreachable { .. } | Self::StartUnderWay { .. } | Self::Io { .. } => true,
+            Self::Unreachable { .. } | Self::StartUnderWay { .. } | Self::DevicesBusy { .. } | Self::Io { .. } => true,
             Self::Engine { source, .. } => match source.as_ref() {
                 Docker::DockerResponseServerError { status_code, .. } => *status_code >= 500 || *status_code == 409,
                 Docker::JsonDataError { .. } | Docker::JsonSerdeError { .. } => false,

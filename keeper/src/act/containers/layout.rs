@@ -68,6 +68,13 @@ pub enum LayoutError {
     },
 }
 
+impl LayoutError {
+    /// Whether the worker is to blame; otherwise the keeper's own disk is, and the outputs may be taken later.
+    pub fn is_by_worker(&self) -> bool {
+        !matches!(self, Self::Io { .. })
+    }
+}
+
 /// What a worker made, checked against its own list.
 #[derive(Clone, Debug)]
 pub struct Outputs {

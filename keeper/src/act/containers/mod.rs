@@ -47,6 +47,8 @@ pub struct WorkOrder {
     pub rental: AgreementId,
     /// Counts from 1.
     pub attempt: u32,
+    /// The spec it works to. A container of the same name that works to another one is never adopted.
+    pub spec_hash: B256,
     /// Image id, as [`Engine::load_worker_image`] gave it.
     pub image: B256,
     /// Folder the worker sees read-only as `/in`; see [`layout::write_inputs`].
@@ -55,6 +57,9 @@ pub struct WorkOrder {
     pub out_dir: PathBuf,
     /// What the worker may use.
     pub limits: Limits,
+    /// CDI ids of the node's accelerators, as `nvidia.com/gpu=0`. The worker gets one that no other worker on this engine has;
+    /// none when the list is empty. Docker alone.
+    pub devices: Vec<String>,
     /// Unix second from which [`Engine::reap`] kills and removes the attempt.
     pub deadline_unix_s: u64,
 }
@@ -157,13 +162,20 @@ pub enum ContainerState {
 pub struct Found {
     /// Which attempt.
     pub id: AttemptId,
+    /// From its label: the spec it works to, as [`WorkOrder::spec_hash`].
+    pub spec_hash: B256,
     /// From its label.
     pub deadline_unix_s: u64,
+    /// From its label: the keeper it belongs to, as in [`EngineConfig`].
+    pub owner: String,
     /// Name in the engine.
     pub name: String,
     /// Whether the worker is at work.
     pub running: bool,
 }
+
+/// A worker that is asked to end has so long before it is killed.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// An attempt that was past its deadline and is gone now.
 pub type Reaped = Found;
@@ -208,6 +220,11 @@ impl Engine {
         }
     }
 
+    /// Reaches the plain processes whose state is in `folder`, whoever started them, to end them; it cannot start any.
+    pub fn processes_in(folder: &Path) -> Self {
+        Self::Process(ProcessEngine::to_reap(folder))
+    }
+
     /// `docker` or `process`.
     pub fn name(&self) -> &'static str {
         match self {
@@ -228,7 +245,8 @@ impl Engine {
     /// Starts the attempt, or adopts it if it was started before. Calls for one rental must not overlap.
     ///
     /// # Errors
-    /// [`EngineError::AnotherAttempt`] while another attempt of the rental is at work, and whatever the engine says.
+    /// [`EngineError::AnotherAttempt`] while another attempt of the rental is at work, [`EngineError::OtherWork`] when
+    /// the attempt's name holds other work, and whatever the engine says.
     pub async fn start(&self, order: &WorkOrder) -> Result<Started, EngineError> {
         order.limits.check(order.rental)?;
         each!(self, engine => engine.start(order))
@@ -251,7 +269,8 @@ impl Engine {
         each!(self, engine => engine.wait(id, timeout))
     }
 
-    /// Ends the work and keeps its outputs; nothing happens if it has ended already.
+    /// Ends the work and keeps its outputs; nothing happens if it has ended already. A container has [`STOP_GRACE`] to end by
+    /// itself, a plain process none.
     ///
     /// # Errors
     /// Whatever the engine says.
@@ -298,11 +317,25 @@ impl Engine {
     /// # Errors
     /// The first failure, after all have been tried.
     pub async fn reap(&self, now_unix_s: u64) -> Result<Vec<Reaped>, EngineError> {
+        let found = each!(self, engine => engine.list(None))?;
+        let (reaped, failure) = self.reap_of(found, now_unix_s).await;
+        failure.map_or(Ok(reaped), Err)
+    }
+
+    /// As [`Self::reap`], for every keeper's containers on this engine. What could not be removed comes as the second part.
+    ///
+    /// # Errors
+    /// When the engine cannot list what it holds.
+    pub async fn reap_all(&self, now_unix_s: u64) -> Result<(Vec<Reaped>, Option<EngineError>), EngineError> {
+        let found = each!(self, engine => engine.list_all())?;
+        Ok(self.reap_of(found, now_unix_s).await)
+    }
+
+    async fn reap_of(&self, found: Vec<Found>, now_unix_s: u64) -> (Vec<Reaped>, Option<EngineError>) {
         let mut reaped = Vec::new();
         let mut failure = None;
-        let found = each!(self, engine => engine.list(None))?;
         for late in found.into_iter().filter(|found| found.deadline_unix_s <= now_unix_s) {
-            match self.remove(late.id).await {
+            match self.of(&late.owner).remove(late.id).await {
                 Ok(()) => {
                     tracing::warn!(rental = %late.id.rental, attempt = late.id.attempt, name = late.name, "reaped");
                     reaped.push(late);
@@ -313,7 +346,15 @@ impl Engine {
                 }
             }
         }
-        failure.map_or(Ok(reaped), Err)
+        (reaped, failure)
+    }
+
+    /// The same engine in another keeper's name.
+    fn of(&self, owner: &str) -> Self {
+        match self.clone() {
+            Self::Docker(engine) => Self::Docker(engine.of(owner)),
+            Self::Process(engine) => Self::Process(engine.of(owner)),
+        }
     }
 }
 

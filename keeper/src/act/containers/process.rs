@@ -62,11 +62,29 @@ struct Order {
     chain_id: u64,
     rental: contracts::ids::AgreementId,
     attempt: u32,
+    #[serde(default)]
+    spec_hash: B256,
     deadline_unix_s: u64,
     owner: String,
 }
 
+impl Order {
+    fn id(&self) -> AttemptId {
+        AttemptId { chain_id: self.chain_id, rental: self.rental, attempt: self.attempt }
+    }
+}
+
 impl ProcessEngine {
+    /// Reaches what is in `folder`, whoever started it, to end it; it cannot start anything.
+    pub(super) fn to_reap(folder: &Path) -> Self {
+        Self { worker: PathBuf::new(), folder: folder.to_owned(), owner: Owner::new(""), starting: Starting::default() }
+    }
+
+    /// The same engine in another keeper's name.
+    pub(super) fn of(self, owner: &str) -> Self {
+        Self { owner: Owner::new(owner), ..self }
+    }
+
     pub(super) async fn open(worker: &Path, folder: &Path, owner: &str) -> Result<Self, EngineError> {
         let failed = |what, path: &Path, source| EngineError::Io { what, path: path.to_owned(), source };
         if !Path::new("/proc/self/stat").exists() {
@@ -95,16 +113,23 @@ impl ProcessEngine {
 
     pub(super) async fn start(&self, order: &WorkOrder) -> Result<Started, EngineError> {
         let _guard = self.starting.enter(order.rental)?;
+        if !order.devices.is_empty() {
+            let what = "plain processes cannot be given accelerators; use Docker".to_owned();
+            return Err(EngineError::Limits { rental: order.rental, what });
+        }
         let name = self.owner.container(order.id());
         let other = |found: &Found| found.running && found.id.rental == order.rental && found.id != order.id();
         if let Some(other) = self.list(Some(order.chain_id)).await?.into_iter().find(other) {
             let (rental, running, wanted) = (order.rental, other.id.attempt, order.attempt);
             return Err(EngineError::AnotherAttempt { rental, running, wanted });
         }
+        let folder = self.folder.join(&name);
+        if let Some(known) = read_order(&folder).filter(|known| known.spec_hash != order.spec_hash) {
+            return Err(EngineError::OtherWork { name, found: known.spec_hash, wanted: order.spec_hash });
+        }
         if self.state(order.id()).await? != ContainerState::Missing {
             return Ok(Started { name, adopted: true });
         }
-        let folder = self.folder.join(&name);
         self.prepare(order, &folder).await?;
         // The worker's own folder is another one.
         let in_dir = std::path::absolute(&order.in_dir).map_err(|source| EngineError::Io {
@@ -238,19 +263,27 @@ impl ProcessEngine {
     }
 
     pub(super) async fn list(&self, chain_id: Option<u64>) -> Result<Vec<Found>, EngineError> {
+        let mut found = self.list_all().await?;
+        found.retain(|found| found.owner == self.owner.name && chain_id.is_none_or(|chain| chain == found.id.chain_id));
+        Ok(found)
+    }
+
+    /// Everything of every keeper.
+    pub(super) async fn list_all(&self) -> Result<Vec<Found>, EngineError> {
         let failed = |source| EngineError::Io { what: "list", path: self.folder.clone(), source };
         let mut attempts = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
             let folder = entry.map_err(failed)?.path();
-            // Other owners, and folders that are being made or deleted, have no order of ours under a name of ours.
-            let Some(order) = read_order(&folder).filter(|order| order.owner == self.owner.name) else { continue };
-            let id = AttemptId { chain_id: order.chain_id, rental: order.rental, attempt: order.attempt };
-            let name = self.owner.container(id);
-            if folder.file_name() != Some(name.as_ref()) || chain_id.is_some_and(|chain| chain != id.chain_id) {
+            // Folders that are being made or deleted have no order under the name that it gives.
+            let Some(order) = read_order(&folder) else { continue };
+            let (id, owner) = (order.id(), Owner::new(&order.owner));
+            let name = owner.container(id);
+            if folder.file_name() != Some(name.as_ref()) {
                 continue;
             }
             let running = matches!(self.state_in(&folder), ContainerState::Running { .. });
-            attempts.push(Found { id, deadline_unix_s: order.deadline_unix_s, name, running });
+            let (spec_hash, deadline_unix_s) = (order.spec_hash, order.deadline_unix_s);
+            attempts.push(Found { id, spec_hash, deadline_unix_s, owner: owner.name, name, running });
         }
         attempts.sort_by_key(|found| found.id);
         Ok(attempts)
@@ -265,6 +298,7 @@ impl ProcessEngine {
             chain_id: order.chain_id,
             rental: order.rental,
             attempt: order.attempt,
+            spec_hash: order.spec_hash,
             deadline_unix_s: order.deadline_unix_s,
             owner: self.owner.name.clone(),
         };

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Journal writes that an agent never makes, and a provider never makes.
-const NOT_OF_AGENTS: [&str; 1] = ["result"];
+const NOT_OF_AGENTS: [&str; 2] = ["attempt", "result"];
 const NOT_OF_PROVIDERS: [&str; 2] = ["job", "job-ended"];
 
 /// One keeper.

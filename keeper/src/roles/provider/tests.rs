@@ -183,6 +183,47 @@ fn the_dearest_bid_at_or_above_the_reserve_is_taken_by_a_free_slot() {
 }
 
 #[test]
+fn the_cheapest_preemptible_rental_gives_way_to_a_dearer_firm_bid() {
+    let background = |tick: u8, status: Status| AgreementRow {
+        id: AgreementId::new(BookId { class: 1, bucket: 0, preemptible: true }, tick, 0),
+        submitted: None,
+        ..row(status)
+    };
+    let rentals = vec![background(60, Status::Running), background(55, Status::Running)];
+    let mut scene = Scene { head: 110, ..Default::default() };
+    scene.view = ProviderView { rentals, offers: vec![offer(1, 2, 2)], heads: vec![bid(90)], ..view() };
+    let (dearer, cheapest) = (scene.view.rentals[0].id, scene.view.rentals[1].id);
+    let (first, second) = (format!("work/{dearer}"), format!("work/{cheapest}"));
+    let quiet = [first.as_str(), second.as_str()];
+    let given_up = format!("preempt/{cheapest}");
+    scene.check(&[quiet[0], quiet[1], &given_up]);
+    // Not for a bid that is no dearer, is pre-emptible itself, or is in a book that the offer does not serve.
+    scene.view.heads = vec![bid(55)];
+    scene.check(&quiet);
+    let other = |bucket, preemptible| BookId { class: 1, bucket, preemptible };
+    for book in [other(0, true), other(1, false)] {
+        scene.view.heads = vec![(book, AgreementId::new(book, 90, 0))];
+        scene.check(&quiet);
+    }
+    scene.view.heads = vec![bid(90)];
+    // Not while a slot is free, while one gives way already, or while the keeper is paused.
+    scene.view.offers = vec![offer(1, 3, 2)];
+    scene.check(&[quiet[0], quiet[1], "match/"]);
+    scene.view.offers = vec![offer(1, 2, 2)];
+    scene.paused = true;
+    scene.check(&quiet);
+    scene.paused = false;
+    let mut giving = background(50, Status::Submitted);
+    giving.submitted =
+        row(Status::Submitted).submitted.map(|bill| indexer::rows::Submitted { preempted: true, ..bill });
+    scene.view.rentals.push(giving);
+    scene.check(&quiet);
+    // Firm rentals are never given up.
+    scene.view.rentals = vec![row(Status::Running)];
+    scene.check(&["work/"]);
+}
+
+#[test]
 fn missing_slots_are_listed_anew_after_their_bonds_are_approved() {
     let mut scene = Scene { view: view(), ..Default::default() };
     scene.view.row = None;

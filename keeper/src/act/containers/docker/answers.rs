@@ -8,15 +8,27 @@ use bollard::{
     models::{ContainerInspectResponse, ContainerStateStatusEnum as Status, ContainerSummaryStateEnum},
 };
 
-use super::super::{ContainerState, EngineError};
+use super::{
+    super::{ContainerState, EngineError},
+    sealed::Labels,
+};
 
 pub(super) fn status(found: &ContainerInspectResponse) -> Status {
     found.state.as_ref().and_then(|state| state.status).unwrap_or(Status::EMPTY)
 }
 
+pub(super) fn labels_of(found: &ContainerInspectResponse) -> Labels {
+    found.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default()
+}
+
 pub(super) fn is_live(state: Option<ContainerSummaryStateEnum>) -> bool {
     use ContainerSummaryStateEnum as State;
     matches!(state, Some(State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING))
+}
+
+pub(super) fn has_ended(state: Option<ContainerSummaryStateEnum>) -> bool {
+    use ContainerSummaryStateEnum as State;
+    matches!(state, Some(State::EXITED | State::DEAD))
 }
 
 pub(super) fn state_of(found: &ContainerInspectResponse) -> ContainerState {
@@ -72,6 +84,11 @@ pub(super) fn is_answer(error: &DockerError) -> bool {
 
 pub(super) fn is_absent(error: &DockerError) -> bool {
     status_code(error) == Some(404)
+}
+
+/// Podman calls a container whose process has ended "stopped" until it has cleaned up behind it, a moment later.
+pub(super) fn is_between_states(error: &DockerError) -> bool {
+    matches!(error, DockerError::JsonDataError { message, .. } if message.contains("unknown variant `stopped`"))
 }
 
 /// A removal that the engine puts off; what is gone already is fine.

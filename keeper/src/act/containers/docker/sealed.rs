@@ -6,18 +6,21 @@
 
 use std::collections::HashMap;
 
+use alloy::primitives::B256;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType, MountVolumeOptions,
-    ResourcesUlimits, VolumeCreateRequest,
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
+    MountVolumeOptions, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
 
-use super::super::{AttemptId, Found, Owner, WorkOrder, image::WORKER_UID, layout::MAX_OUTPUT_ENTRIES};
+use super::super::{AttemptId, Found, Owner, STOP_GRACE, WorkOrder, image::WORKER_UID, layout::MAX_OUTPUT_ENTRIES};
 
 const CHAIN: &str = "openclaw.chain";
 const RENTAL: &str = "openclaw.rental";
 const ATTEMPT: &str = "openclaw.attempt";
 const DEADLINE: &str = "openclaw.deadline";
 const OWNER: &str = "openclaw.owner";
+const SPEC: &str = "openclaw.spec";
+const DEVICE: &str = "openclaw.device";
 const ROLE: &str = "openclaw.role";
 
 /// Memory of the holder, which only sleeps.
@@ -40,38 +43,40 @@ pub(super) fn owner_of(labels: &Labels) -> &str {
     labels.get(OWNER).map_or("nobody", String::as_str)
 }
 
-/// Filter for everything of `owner`, of one chain if given, of one rental if given.
-pub(super) fn filters(owner: &Owner, id: Option<AttemptId>, chain_id: Option<u64>) -> HashMap<String, Vec<String>> {
-    let mut labels = vec![format!("{OWNER}={}", owner.name)];
-    if let Some(chain_id) = chain_id.or(id.map(|id| id.chain_id)) {
-        labels.push(format!("{CHAIN}={chain_id}"));
-    }
-    if let Some(id) = id {
-        labels.push(format!("{RENTAL}={}", id.rental));
-        labels.push(format!("{ROLE}=worker"));
-    }
-    HashMap::from([("label".to_owned(), labels)])
+/// Filter for everything of `owner`, or of all keepers. Engines disagree on how several filters combine, so the engine gets
+/// this one, and the rest is compared here.
+pub(super) fn filters(owner: Option<&Owner>) -> HashMap<String, Vec<String>> {
+    let label = owner.map_or_else(|| OWNER.to_owned(), |owner| format!("{OWNER}={}", owner.name));
+    HashMap::from([("label".to_owned(), vec![label])])
 }
 
 /// The attempt that an object of the engine belongs to; `None` if its labels are not ours.
-pub(super) fn found(labels: &Labels, owner: &Owner, running: bool) -> Option<Found> {
+pub(super) fn found(labels: &Labels, running: bool) -> Option<Found> {
     let id = AttemptId {
         chain_id: labels.get(CHAIN)?.parse().ok()?,
         rental: labels.get(RENTAL)?.parse().ok()?,
         attempt: labels.get(ATTEMPT)?.parse().ok()?,
     };
+    let owner = Owner::new(labels.get(OWNER)?);
     let deadline_unix_s = labels.get(DEADLINE)?.parse().ok()?;
     let running = running && labels.get(ROLE).is_some_and(|role| role == "worker");
-    Some(Found { id, deadline_unix_s, name: owner.container(id), running })
+    let name = owner.container(id);
+    Some(Found { id, spec_hash: spec_of(labels), deadline_unix_s, owner: owner.name, name, running })
+}
+
+/// Value of the spec label; zero without one.
+pub(super) fn spec_of(labels: &Labels) -> B256 {
+    labels.get(SPEC).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// The volume behind `/out`.
 pub(super) fn volume(order: &WorkOrder, owner: &Owner, name: &str) -> VolumeCreateRequest {
     // Folders and the root take inodes as well.
     let inodes = MAX_OUTPUT_ENTRIES + 64;
+    // Pages, not `size`: Podman takes that word for a quota of the disk below. The engine is on this machine, as is `/in`.
+    let blocks = order.limits.disk_bytes() / rustix::param::page_size() as u64;
     let options = format!(
-        "size={}m,nr_inodes={inodes},uid={WORKER_UID},gid={WORKER_UID},mode=0700,nosuid,nodev,noexec",
-        order.limits.disk_mib
+        "nr_blocks={blocks},nr_inodes={inodes},uid={WORKER_UID},gid={WORKER_UID},mode=0700,nosuid,nodev,noexec"
     );
     VolumeCreateRequest {
         name: Some(volume_name(name)),
@@ -99,8 +104,24 @@ pub(super) fn holder(order: &WorkOrder, owner: &Owner, name: &str, image: String
     }
 }
 
-/// The worker.
-pub(super) fn worker(order: &WorkOrder, owner: &Owner, name: &str, image: String) -> ContainerCreateBody {
+/// Filter for every worker that has a device, of any keeper.
+pub(super) fn with_device() -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![DEVICE.to_owned()])])
+}
+
+/// The device of a worker.
+pub(super) fn device_of(labels: &Labels) -> Option<&str> {
+    labels.get(DEVICE).map(String::as_str)
+}
+
+/// The worker, with the device of this CDI id.
+pub(super) fn worker(
+    order: &WorkOrder,
+    owner: &Owner,
+    name: &str,
+    image: String,
+    device: Option<String>,
+) -> ContainerCreateBody {
     let limits = &order.limits;
     let mut host = sealed_host(i64::from(limits.memory_mib) << 20, (limits.cpus * 1e9) as i64, limits.pids.into());
     // Docker takes no relative path; one that cannot be made absolute is refused by it with the path in its words.
@@ -114,12 +135,14 @@ pub(super) fn worker(order: &WorkOrder, owner: &Owner, name: &str, image: String
         ..Default::default()
     };
     host.mounts = Some(vec![input, out_mount(name)]);
-    ContainerCreateBody {
-        image: Some(image),
-        labels: Some(labels(order, owner, "worker")),
-        host_config: Some(host),
-        ..sealed_body()
+    let mut labels = labels(order, owner, "worker");
+    if let Some(device) = device {
+        labels.insert(DEVICE.to_owned(), device.clone());
+        let request =
+            DeviceRequest { driver: Some("cdi".into()), device_ids: Some(vec![device]), ..Default::default() };
+        host.device_requests = Some(vec![request]);
     }
+    ContainerCreateBody { image: Some(image), labels: Some(labels), host_config: Some(host), ..sealed_body() }
 }
 
 fn sealed_body() -> ContainerCreateBody {
@@ -133,7 +156,7 @@ fn sealed_body() -> ContainerCreateBody {
         attach_stderr: Some(false),
         open_stdin: Some(false),
         tty: Some(false),
-        stop_timeout: Some(2),
+        stop_timeout: Some(STOP_GRACE.as_secs() as i64),
         ..Default::default()
     }
 }
@@ -151,7 +174,8 @@ fn sealed_host(memory_bytes: i64, nano_cpus: i64, pids: i64) -> HostConfig {
         memory_swap: Some(memory_bytes),
         nano_cpus: Some(nano_cpus),
         pids_limit: Some(pids),
-        ulimits: Some(vec![ulimit("nofile", 1_024), ulimit("core", 0)]),
+        // Podman would ask for the most there is, which not every machine lets it. The number counts for all workers together.
+        ulimits: Some(vec![ulimit("nofile", 1_024), ulimit("nproc", 32_768), ulimit("core", 0)]),
         // Shared memory is charged to the container; a small one keeps libraries that want it alive.
         shm_size: Some(1 << 20),
         ipc_mode: Some("private".into()),
@@ -161,6 +185,9 @@ fn sealed_host(memory_bytes: i64, nano_cpus: i64, pids: i64) -> HostConfig {
             config: Some(HashMap::from([("max-size".into(), "64k".into()), ("max-file".into(), "1".into())])),
         }),
         oom_score_adj: Some(500),
+        // A worker that the engine starts again would be an attempt that nobody journalled.
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        auto_remove: Some(false),
         ..Default::default()
     }
 }
@@ -183,6 +210,7 @@ fn labels(order: &WorkOrder, owner: &Owner, role: &str) -> Labels {
         (RENTAL, order.rental.to_string()),
         (ATTEMPT, order.attempt.to_string()),
         (DEADLINE, order.deadline_unix_s.to_string()),
+        (SPEC, order.spec_hash.to_string()),
         (OWNER, owner.name.clone()),
         (ROLE, role.to_owned()),
     ]

@@ -1,0 +1,91 @@
+//! Workers that do what they can against the node: each is contained, ends as a result that the provider is paid for, and
+//! leaves nothing behind on an engine that works on.
+
+use std::time::Duration;
+
+use keeper::journal::WorkResult;
+
+use crate::{
+    docker::{objects_of, owner, raw},
+    support::Bench,
+    workshop::Shop,
+};
+
+/// Runs a hostile act to its result. Its exit code must be `code`; afterwards the engine holds nothing of it and works.
+async fn contained(act: &str, seconds: u64, code: i32) -> WorkResult {
+    let shop = Shop::over(Bench::docker().await).await;
+    let row = shop.rental(1, act, seconds).await;
+    let result =
+        tokio::time::timeout(Duration::from_secs(seconds + 40), shop.workshop.work(&row)).await.unwrap().unwrap();
+    assert_eq!(result.receipt.exit_code, code, "{act}");
+    assert!(result.manifest.files.is_empty() && result.receipt.seconds >= 1, "{result:?}");
+    assert!(result.receipt.seconds <= seconds + 15, "{} seconds", result.receipt.seconds);
+    shop.check_kept(&result).await;
+    assert_eq!(objects_of(&owner(&shop.bench)).await, 0, "{act} left something in the engine");
+    let order = shop.bench.order(2, 1, "copy");
+    assert_eq!(shop.bench.report(&order).await, "done", "the engine works on");
+    result
+}
+
+#[tokio::test]
+async fn a_fork_bomb_is_ended_at_its_deadline() {
+    let result = contained("bomb", 4, 143).await;
+    assert!(result.receipt.seconds >= 3, "it may use its time: {} seconds", result.receipt.seconds);
+}
+
+#[tokio::test]
+async fn a_memory_hog_is_killed() {
+    contained("memory", 30, 137).await;
+}
+
+#[tokio::test]
+async fn a_hoarder_of_disk_space_gets_no_more_than_its_share() {
+    let shop = Shop::over(Bench::docker().await).await;
+    let order = shop.bench.order(1, 1, "hoard");
+    assert_eq!(shop.bench.run(&order).await, (3, false));
+    let words = shop.bench.engine.stderr_tail(order.id()).await.unwrap();
+    let mib: u32 = words.split(' ').next().unwrap().parse().unwrap();
+    // /out has 16 MiB and /dev/shm 1 MiB.
+    assert!((14..=17).contains(&mib), "{words}");
+    shop.bench.engine.remove(order.id()).await.unwrap();
+    contained("hoard", 30, 3).await;
+}
+
+#[tokio::test]
+async fn a_file_larger_than_any_disk_is_refused() {
+    contained("sparse", 30, 3).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_log_lines_is_capped() {
+    let shop = Shop::over(Bench::docker().await).await;
+    let order = shop.bench.order(1, 1, "flood");
+    assert_eq!(shop.bench.run(&order).await, (65, false));
+    let found = shop.bench.engine.list(order.chain_id).await.unwrap().remove(0);
+    let log = raw().inspect_container(&found.name, None).await.unwrap().log_path.unwrap();
+    let bytes = std::fs::metadata(&log).unwrap().len();
+    // 4 MB were written. The engine checks the size after each line.
+    assert!(bytes <= 80 << 10, "{bytes} bytes in {log}");
+    shop.bench.engine.remove(order.id()).await.unwrap();
+    contained("flood", 30, 65).await;
+}
+
+#[tokio::test]
+async fn links_pipes_devices_and_odd_names_in_the_outputs_are_a_failed_result() {
+    // A worker that says it succeeded, but whose outputs cannot be taken, did not succeed.
+    contained("link", 30, 137).await;
+    for act in ["pipe", "names", "deep", "device"] {
+        contained(act, 30, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_deaf_to_the_polite_signal_is_killed_after_its_grace() {
+    let result = contained("deaf", 3, 137).await;
+    assert!(result.receipt.seconds >= 12, "it had 3 seconds and 10 more: {}", result.receipt.seconds);
+}
+
+#[tokio::test]
+async fn no_socket_leads_out() {
+    contained("sockets", 60, 3).await;
+}
