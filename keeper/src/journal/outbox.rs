@@ -206,7 +206,7 @@ impl Journal {
             let record: Record = parse(&key, value.to_string().as_bytes())?;
             let raw = value["state"]["raw"].as_str().and_then(|hex| hex.parse::<Bytes>().ok());
             let parcel = raw.and_then(|raw| parcel_of(&name, &record, &raw));
-            let parcel = parcel.ok_or_else(|| JournalError::Upgrade(name))?;
+            let parcel = parcel.ok_or(JournalError::Upgrade(name))?;
             put(batch, &parcel_key(parcel.sender, parcel.nonce), &parcel)?;
         }
         Ok(())
