@@ -56,6 +56,8 @@ impl Worker {
                 self.free_requests(seen).await?;
             }
             self.tracked = seen.hash;
+            // So that the next preflight finds it; if it fails, that one reads for itself.
+            let _ = patiently(self.relay.preflight.warm()).await;
         }
         self.policy.see(&self.relay, &seen).await?;
         self.resend(seen).await
