@@ -25,7 +25,7 @@ mod resend;
 mod track;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -226,6 +226,8 @@ struct Worker {
     out: mpsc::Sender<Event>,
     /// Planned, not yet signed.
     waiting: VecDeque<Record>,
+    /// Their keys.
+    waits: HashSet<String>,
     /// Signed, not yet final: what the journal's outbox holds.
     parcels: BTreeMap<u64, Parcel>,
     /// What this run has handed to the node, by nonce.
@@ -276,6 +278,7 @@ impl Worker {
             policy: Policy::new(&relay),
             out,
             waiting: VecDeque::new(),
+            waits: HashSet::new(),
             next: parcels.keys().next_back().map_or(0, |last| last + 1),
             parcels,
             sent: HashMap::new(),
@@ -294,7 +297,7 @@ impl Worker {
     fn take(&mut self, record: Record) -> Result<(), RelayError> {
         let key = record.intent.key();
         let planned = self.relay.journal.record(&key)?.is_some_and(|record| record.state == State::Planned);
-        if planned && !self.waiting.iter().any(|waiting| waiting.intent.key() == key) {
+        if planned && self.waits.insert(key.clone()) {
             self.waiting.push_back(record);
         } else {
             debug!(%key, "is under way already");

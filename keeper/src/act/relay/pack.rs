@@ -84,7 +84,11 @@ impl Worker {
     }
 
     fn drop_waiting(&mut self, key: &str) {
-        self.waiting.retain(|record| record.intent.key() != key);
+        self.waits.remove(key);
+        // What is dropped is near the front.
+        if let Some(at) = self.waiting.iter().position(|record| record.intent.key() == key) {
+            self.waiting.remove(at);
+        }
     }
 
     async fn pack_direct(&mut self, seen: Seen, record: &Record, to: Address, data: Bytes) -> Result<(), Trouble> {
@@ -265,8 +269,8 @@ impl Worker {
         };
         self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
         for item in &parcel.items {
+            self.drop_waiting(&item.key);
             info!(key = %item.key, account = %self.account, nonce, tx = %hash, batch = parcel.items.len(), "signed");
-            self.waiting.retain(|record| record.intent.key() != item.key);
         }
         self.parcels.insert(nonce, parcel);
         self.next = nonce + 1;

@@ -309,7 +309,7 @@ impl Worker {
             for key in again {
                 info!(%key, "its forward request can no longer land; it is signed anew");
                 if let Some(record) = self.relay.journal.record(&key)? {
-                    self.waiting.push_back(record);
+                    self.take(record)?;
                 }
             }
             for (key, outcome) in told {
