@@ -117,6 +117,14 @@ pub struct AgentConfig {
     /// How bids are priced.
     #[serde(default)]
     pub strategy: StrategyConfig,
+    /// PEM file of root certificates that are trusted besides the system's.
+    pub extra_ca: Option<PathBuf>,
+    /// Buckets of providers that cannot open a port.
+    #[serde(default)]
+    pub buckets: Vec<BucketConfig>,
+    /// Whether work goes to providers without TLS too. The demo preset always allows it.
+    #[serde(default)]
+    pub allow_plain_http: bool,
 }
 
 /// The bid strategy: one file under `strategy/` each.
@@ -155,6 +163,13 @@ pub struct ProviderConfig {
     pub listen: SocketAddr,
     /// URL at which agents reach it; published on chain. `http://<listen>` if absent.
     pub endpoint: Option<String>,
+    /// Certificate and key of the data plane, if it speaks TLS itself.
+    pub tls: Option<TlsConfig>,
+    /// Work and results go by this bucket, which is published instead of `endpoint`: for those who cannot open a port.
+    pub bucket: Option<BucketConfig>,
+    /// Whether the data plane may do without TLS. The demo preset always allows it.
+    #[serde(default)]
+    pub allow_plain_http: bool,
     /// What runs the workers.
     #[serde(default)]
     pub engine: EngineKind,
@@ -172,6 +187,45 @@ pub struct ProviderConfig {
     /// Earnings above this are withdrawn to the key.
     #[serde(default)]
     pub withdraw_above: Price,
+}
+
+/// An S3-compatible bucket, and a key that may list, read, write and delete in it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketConfig {
+    /// `s3://NAME/PREFIX`, as a provider publishes it.
+    pub url: String,
+    /// URL of the service, if it is not Amazon's.
+    pub service: Option<String>,
+    /// Its region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// `env:NAME` or `file:PATH` of the access key.
+    pub access_key: String,
+    /// `env:NAME` or `file:PATH` of the secret key.
+    pub secret_key: String,
+}
+
+fn default_region() -> String {
+    "us-east-1".into()
+}
+
+impl BucketConfig {
+    /// Name and prefix, if the URL has both.
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        let parts = self.url.strip_prefix("s3://")?.split_once('/')?;
+        (!parts.0.is_empty() && !parts.1.is_empty() && !parts.1.ends_with('/')).then_some(parts)
+    }
+}
+
+/// PEM files, read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 fn default_max_duration() -> Duration {
@@ -244,10 +298,15 @@ impl Config {
             anchor(&mut agent.session_key.keystore);
             anchor(&mut agent.relayer_key.keystore);
             agent.more_relayer_keys.iter_mut().for_each(|key| anchor(&mut key.keystore));
+            agent.extra_ca.iter_mut().for_each(anchor);
         }
         if let Some(provider) = &mut self.provider {
             anchor(&mut provider.key.keystore);
             anchor(&mut provider.worker);
+            if let Some(tls) = &mut provider.tls {
+                anchor(&mut tls.certificate);
+                anchor(&mut tls.key);
+            }
         }
     }
 
@@ -263,6 +322,12 @@ impl Config {
             return Err("neither [agent] nor [provider] is given, so there is nothing to do; add one".into());
         }
         self.relay.check()?;
+        let buckets = self.agent.iter().flat_map(|agent| &agent.buckets);
+        for bucket in buckets.chain(self.provider.iter().flat_map(|provider| &provider.bucket)) {
+            if bucket.parts().is_none() {
+                return Err(format!("bucket url '{}' is not of the form s3://NAME/PREFIX", bucket.url));
+            }
+        }
         let Some(provider) = &self.provider else { return Ok(()) };
         if !(1..=256).contains(&provider.slots) {
             return Err(format!("provider.slots = {}; use 1 to 256", provider.slots));
@@ -280,6 +345,22 @@ impl Config {
         let longest_s = provider.max_duration.as_secs();
         if !(600..=86_400).contains(&longest_s) {
             return Err(format!("provider.max_duration = {longest_s} s; use 10 min (the shortest book) to 24 h"));
+        }
+        if provider.bucket.is_some() && provider.endpoint.is_some() {
+            return Err(
+                "provider.bucket and provider.endpoint are both given, but one is published; remove the other".into()
+            );
+        }
+        let is_https = provider.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("https://"));
+        if provider.tls.is_some() && !is_https {
+            return Err(
+                "provider.tls is given, so provider.endpoint must be the https:// URL of its certificate".into()
+            );
+        }
+        if self.chain.preset != Preset::Demo && !is_https && !provider.allow_plain_http && provider.bucket.is_none() {
+            return Err("provider.endpoint is not https://, so everybody on the way could read inputs and results; \
+                        set provider.tls, or endpoint to an https:// proxy, or allow_plain_http = true"
+                .into());
         }
         if provider.reserve_per_hour.0 == Amount::ZERO {
             return Err("provider.reserve_per_hour = 0; state the lowest price you sell at".into());
@@ -331,6 +412,21 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_asked_for_outside_the_demo() {
+        let with = |lines: &str| load(&GOOD.replace("\"demo\"", "\"l2\"").replace("slots = 2", lines));
+        let tls = "slots = 2\nendpoint = \"https://a.example\"\ntls = { certificate = \"c.pem\", key = \"k.pem\" }";
+        let files = with(tls).unwrap().provider.unwrap().tls.unwrap();
+        assert!(files.certificate.is_absolute() && files.key.ends_with("k.pem"));
+        with("slots = 2\nendpoint = \"https://behind.a.proxy\"").unwrap();
+        with("slots = 2\nallow_plain_http = true").unwrap();
+        let bucket = "bucket = { url = \"s3://b/p/q\", access_key = \"env:A\", secret_key = \"env:S\" }";
+        let provider = with(&format!("slots = 2\n{bucket}")).unwrap().provider.unwrap();
+        assert_eq!(provider.bucket.unwrap().parts(), Some(("b", "p/q")));
+        with(&format!("slots = 2\nendpoint = \"https://a.example\"\n{bucket}")).unwrap_err();
+        with("slots = 2\nendpoint = \"http://a.example\"").unwrap_err();
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, word) in [
             ("slots = 2", "slots = 0", "provider.slots"),
@@ -342,6 +438,15 @@ mod tests {
             ("[provider]", "[relay]\nmax_batch = 0\n[provider]", "relay.max_batch"),
             ("[provider]", "[relay]\nmax_bach = 2\n[provider]", "max_bach"),
             ("[provider]", "[relay]\nmin_balance = 1.0\n[provider]", "relay.warn_balance"),
+            ("slots = 2", "slots = 2\ntls = { certificate = \"c.pem\", key = \"k.pem\" }", "provider.endpoint must be"),
+            ("slots = 2", "slots = 2\ntls = { certificate = \"c.pem\" }", "key"),
+            ("\"demo\"", "\"l2\"", "allow_plain_http"),
+            (
+                "slots = 2",
+                "slots = 2\nbucket = { url = \"s3://b\", access_key = \"env:A\", secret_key = \"env:S\" }",
+                "s3://NAME",
+            ),
+            ("slots = 2", "slots = 2\nbucket = { url = \"s3://b/p\", access_key = \"env:A\" }", "secret_key"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(word), "{word}: {error}");

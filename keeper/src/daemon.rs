@@ -1,6 +1,7 @@
 //! Joins the parts of a keeper: lock, keys, chain, index, engine, data plane, relays, socket, loop.
 
 mod agent;
+mod bucket;
 mod folder;
 mod provider;
 

@@ -22,6 +22,7 @@ pub use self::{
     state::State,
 };
 use crate::{
+    crash::{self, Moment},
     event::Intent,
     job::{Job, JobId, JobState},
     spec::{Manifest, Receipt},
@@ -153,7 +154,7 @@ impl Journal {
             }
         };
         let record = Record { intent, why, attempt, at_s: now_s, state: State::Planned };
-        self.write(record_key(&key).as_bytes(), &record)?;
+        self.write("planned", record_key(&key).as_bytes(), &record)?;
         Ok(record)
     }
 
@@ -169,7 +170,7 @@ impl Journal {
         check_transition(key, &record.state, &state)?;
         record.state = state;
         record.at_s = now_s;
-        self.write(record_key(key).as_bytes(), &record)
+        self.write(record.state.name(), record_key(key).as_bytes(), &record)
     }
 
     /// Every record, by key.
@@ -208,7 +209,7 @@ impl Journal {
         }
         let next = jobs.last().map_or(1, |job| job.id.0 + 1);
         let job = make(JobId(next));
-        self.write(&job_key(job.id), &job)?;
+        self.write("job", &job_key(job.id), &job)?;
         Ok(job)
     }
 
@@ -222,7 +223,7 @@ impl Journal {
             return Ok(None);
         }
         job.state = state;
-        self.write(&job_key(id), &job)?;
+        self.write("job-ended", &job_key(id), &job)?;
         Ok(Some(job))
     }
 
@@ -247,7 +248,7 @@ impl Journal {
     /// # Errors
     /// When the database fails.
     pub fn keep_result(&self, rental: AgreementId, result: &WorkResult) -> Result<(), JournalError> {
-        self.write(&result_key(rental), result)
+        self.write("result", &result_key(rental), result)
     }
 
     /// What a worker made, if it is done.
@@ -284,10 +285,19 @@ impl Journal {
         self.db.get(key)?.map(|value| parse(key, &value)).transpose()
     }
 
-    fn write<T: Serialize>(&self, key: &[u8], value: &T) -> Result<(), JournalError> {
+    /// `what` is one of [`crash::WRITES`].
+    fn write<T: Serialize>(&self, what: &str, key: &[u8], value: &T) -> Result<(), JournalError> {
         let mut batch = WriteBatch::default();
         put(&mut batch, key, value)?;
-        Ok(self.db.write_opt(batch, &synced())?)
+        self.write_batch(&[what], batch)
+    }
+
+    /// Writes all of `batch`; `whats` are of [`crash::WRITES`].
+    fn write_batch(&self, whats: &[&str], batch: WriteBatch) -> Result<(), JournalError> {
+        whats.iter().for_each(|what| crash::point(what, Moment::Before));
+        self.db.write_opt(batch, &synced())?;
+        whats.iter().for_each(|what| crash::point(what, Moment::After));
+        Ok(())
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {

@@ -10,10 +10,10 @@ use crate::config::KeyConfig;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The password's place is not named as `env:` or `file:`.
-    #[error("password '{0}' is no secret reference: write env:NAME or file:PATH (never the password itself)")]
+    #[error("'{0}' is no secret reference: write env:NAME or file:PATH (never the secret itself)")]
     Reference(String),
     /// The variable is not set.
-    #[error("environment variable {0} holds no password for keystore {1}; set it and start again")]
+    #[error("environment variable {0} holds no secret for {1}; set it and start again")]
     Variable(String, PathBuf),
     /// The file cannot be read.
     #[error("file {path}: {source}; it should hold a keystore's password, or be a keystore")]
@@ -75,7 +75,11 @@ fn restrict(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
-fn secret(reference: &str, keystore: &Path) -> Result<String, KeyError> {
+/// What `env:NAME` or `file:PATH` holds; `keystore` is what it is for.
+///
+/// # Errors
+/// [`KeyError`] names the secret's place.
+pub fn secret(reference: &str, keystore: &Path) -> Result<String, KeyError> {
     match reference.split_once(':') {
         Some(("env", name)) => std::env::var(name).map_err(|_| KeyError::Variable(name.into(), keystore.into())),
         Some(("file", path)) => std::fs::read_to_string(path)

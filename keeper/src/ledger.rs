@@ -15,6 +15,8 @@ const VISIBLE_AFTER_BLOCKS: u64 = 2;
 const REPEAT_AFTER_S: u64 = 10;
 /// Opens the error of a fetched result that does not hold; such a fetch is not repeated.
 pub const REFUTED: &str = "refuted: ";
+/// Opens the error of a fetch whose provider did not serve the result.
+pub const UNSERVED: &str = "unserved: ";
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -71,6 +73,11 @@ impl Ledger {
     /// Whether the intent of `key` took effect, be it that a reorganisation may still take that back.
     pub fn is_done(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Included { .. } | State::Done { .. }))
+    }
+
+    /// How often the intent of `key` was tried.
+    pub fn attempts(&self, key: &str) -> u32 {
+        self.entries.get(key).map_or(0, |entry| entry.attempt)
     }
 
     /// Unix seconds of the last change of `key`.

@@ -9,6 +9,7 @@
 //! - [`keeper`]: the one loop over [`event::Event`]; [`ledger`] is its memory of the journal.
 //! - [`blobs`]: content-addressed data plane between keepers; [`spec`]: the documents whose hashes go on chain.
 //! - [`socket`], [`intake`], [`job`]: what users ask for.
+//! - [`crash`]: where tests make a keeper die.
 //!
 //! Invariants: an intent is journalled before it acts; a transaction is stored before it is sent; one relay owns one
 //! account's nonces; a rental has one live attempt and one result.
@@ -19,6 +20,7 @@ pub mod act;
 pub mod blobs;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod daemon;
 pub mod event;
 pub mod intake;

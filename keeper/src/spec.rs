@@ -1,7 +1,10 @@
 //! What a rental is asked to do, and what came out of it: the documents whose hashes go on chain.
 
-use alloy::primitives::B256;
-use contracts::ids::AgreementId;
+use alloy::{
+    primitives::{Address, B256, Bytes},
+    signers::{SignerSync, local::PrivateKeySigner},
+};
+use contracts::{ids::AgreementId, typed_data::recover};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -225,7 +228,9 @@ pub fn result_hash(rental: AgreementId, spec_hash: B256, manifest_sha256: B256, 
     B256::from_slice(&hasher.finalize())
 }
 
-/// What a provider says of a finished rental, signed by its operator key. Its hash is the submitted receipt root.
+/// What a provider says of a rental. The last one is of the finished work, and its hash is the submitted receipt root.
+/// Those before are signs of life while the worker runs, called heartbeats: receipts without a result, whose hashes and
+/// exit code are zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The rental.
@@ -240,16 +245,53 @@ pub struct Receipt {
     pub exit_code: i32,
     /// See [`result_hash`].
     pub result_hash: B256,
-    /// Seconds the worker ran, rounded up.
+    /// Seconds the worker ran, rounded up; of a heartbeat, seconds since the rental's start.
     pub seconds: u64,
-    /// Position in the rental's chain of receipts, from 0.
+    /// Position among the rental's receipts, from 0. No two of them are at the same.
     pub sequence: u64,
 }
 
 impl Receipt {
+    /// A receipt without a result.
+    pub fn heartbeat(rental: AgreementId, task_id: String, spec_hash: B256, seconds: u64, sequence: u64) -> Self {
+        let (manifest_sha256, result_hash) = (B256::ZERO, B256::ZERO);
+        Self { rental, task_id, spec_hash, manifest_sha256, exit_code: 0, result_hash, seconds, sequence }
+    }
+
+    /// Whether it is of work that is still under way.
+    pub fn is_heartbeat(&self) -> bool {
+        self.result_hash == B256::ZERO
+    }
+
     /// What is signed and what the receipt root commits to.
     pub fn digest(&self) -> B256 {
         sha256(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// A receipt and the signature of its digest by the provider's key or an operator's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// What is said.
+    pub receipt: Receipt,
+    /// 65 bytes.
+    pub signature: Bytes,
+}
+
+impl Statement {
+    /// Signs a receipt.
+    ///
+    /// # Errors
+    /// When the signer refuses.
+    pub fn sign(receipt: Receipt, signer: &PrivateKeySigner) -> Result<Self, alloy::signers::Error> {
+        let signature = signer.sign_hash_sync(&receipt.digest())?;
+        Ok(Self { receipt, signature: Bytes::from(signature.as_bytes().to_vec()) })
+    }
+
+    /// Who signed, if anyone did.
+    pub fn signer(&self) -> Option<Address> {
+        recover(&self.receipt.digest(), &self.signature)
     }
 }
 
@@ -300,5 +342,28 @@ mod tests {
         assert_ne!(base, result_hash(id, B256::repeat_byte(1), B256::ZERO, 0));
         assert_ne!(base, result_hash(id, B256::ZERO, B256::repeat_byte(1), 0));
         assert_ne!(base, result_hash(id, B256::ZERO, B256::ZERO, 1));
+    }
+    #[test]
+    fn a_statement_is_its_signers_in_every_field() {
+        let signer = PrivateKeySigner::random();
+        let receipt = Receipt::heartbeat(AgreementId::default(), "t0".into(), B256::repeat_byte(1), 10, 1);
+        let stated = Statement::sign(receipt, &signer).unwrap();
+        assert!(stated.receipt.is_heartbeat());
+        assert_eq!(stated.signer(), Some(signer.address()));
+        let changes: [fn(&mut Receipt); 8] = [
+            |it| it.rental = AgreementId::from_u128(5).unwrap(),
+            |it| it.task_id.push('x'),
+            |it| it.spec_hash = B256::ZERO,
+            |it| it.manifest_sha256 = B256::repeat_byte(1),
+            |it| it.exit_code = 1,
+            |it| it.result_hash = B256::repeat_byte(1),
+            |it| it.seconds += 1,
+            |it| it.sequence += 1,
+        ];
+        for change in changes {
+            let mut forged = stated.clone();
+            change(&mut forged.receipt);
+            assert_ne!(forged.signer(), Some(signer.address()), "{:?}", forged.receipt);
+        }
     }
 }

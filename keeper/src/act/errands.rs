@@ -3,6 +3,7 @@
 //! Every errand may be cut off at any point and run again from its start.
 
 mod courier;
+mod heartbeat;
 mod workshop;
 
 pub use self::{
@@ -22,6 +23,9 @@ pub enum ErrandError {
     /// The result does not hold: reason for a dispute.
     #[error("{0}")]
     Refuted(String),
+    /// The provider does not serve the result: reason for a dispute if that goes on.
+    #[error("{0}")]
+    Unserved(String),
 }
 
 fn retry(error: impl std::fmt::Display) -> ErrandError {

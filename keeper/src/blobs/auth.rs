@@ -1,11 +1,12 @@
-//! Signed, short-lived requests: three headers that bind a request to one key, one rental's path and one minute.
+//! Signed, short-lived requests: four headers that bind a request to one key, one rental's path, one minute and one use.
 //!
 //! The signature is EIP-191 over a text that names everything a stranger could change: method, path, hash of the
-//! content, chain, market and expiry. A request that is sent twice inside its minute does the same thing twice, which
-//! is harmless, as every write here puts content under its own hash.
+//! content, chain, market, expiry and a random number. The server serves each number once. What it has served it
+//! forgets when it restarts; a request overheard before and sent again within its minute then does what it did before,
+//! which changes nothing, as every write here puts content under its own hash.
 
 use alloy::{
-    primitives::{Address, B256, Signature},
+    primitives::{Address, B128, B256, Signature},
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -14,6 +15,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 pub const SIGNER: HeaderName = HeaderName::from_static("x-openclaw-signer");
 /// Unix second from which the request is void.
 pub const EXPIRES: HeaderName = HeaderName::from_static("x-openclaw-expires");
+/// 16 random bytes, `0x` and hex: never the same twice.
+pub const NONCE: HeaderName = HeaderName::from_static("x-openclaw-nonce");
 /// 65 bytes, `0x` and hex.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("x-openclaw-signature");
 
@@ -37,6 +40,19 @@ pub struct Subject<'a> {
     pub market: Address,
     /// Unix seconds.
     pub expires_unix_s: u64,
+    /// Makes the request differ from every other one.
+    pub nonce: B128,
+}
+
+/// A request whose signature holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Who signed.
+    pub signer: Address,
+    /// Unix second from which the request is void.
+    pub expires_unix_s: u64,
+    /// Makes the request differ from every other one.
+    pub nonce: B128,
 }
 
 /// The request is not signed as it must be.
@@ -62,16 +78,20 @@ pub enum AuthError {
         now: u64,
     },
     /// Another key signed, or another request was signed.
-    #[error("the signature is not {0}'s over this method, path, content, chain, market and expiry")]
+    #[error("the signature is not {0}'s over this method, path, content, chain, market, expiry and nonce")]
     Signature(Address),
+    /// The same request came before.
+    #[error("this request was served before (nonce {0}); sign each request anew, with a nonce of its own")]
+    Replayed(B128),
 }
 
 impl Subject<'_> {
     /// The text that is signed.
     pub fn message(&self) -> String {
         format!(
-            "OpenClaw data plane request\nmethod: {}\npath: {}\ncontent: {}\nchain: {}\nmarket: {:#x}\nexpires: {}\n",
-            self.method, self.path, self.content, self.chain_id, self.market, self.expires_unix_s
+            "OpenClaw data plane request\nmethod: {}\npath: {}\ncontent: {}\nchain: {}\nmarket: {:#x}\nexpires: {}\n\
+             nonce: {}\n",
+            self.method, self.path, self.content, self.chain_id, self.market, self.expires_unix_s, self.nonce
         )
     }
 
@@ -84,23 +104,26 @@ impl Subject<'_> {
         let values = [
             (SIGNER, format!("{:#x}", signer.address())),
             (EXPIRES, self.expires_unix_s.to_string()),
+            (NONCE, self.nonce.to_string()),
             (SIGNATURE, format!("0x{}", hex::encode(signature.as_bytes()))),
         ];
         // Hex and digits are always good header values.
         Ok(values.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect())
     }
 
-    /// Who signed this subject, whose expiry is taken from `headers`.
+    /// Who signed this subject, whose expiry and nonce are taken from `headers`. Whether the nonce was used before is
+    /// for the caller to know.
     ///
     /// # Errors
     /// [`AuthError`].
-    pub fn verify(self, headers: &HeaderMap, now_unix_s: u64) -> Result<Address, AuthError> {
+    pub fn verify(self, headers: &HeaderMap, now_unix_s: u64) -> Result<Signed, AuthError> {
         fn parse<T: std::str::FromStr>(headers: &HeaderMap, name: HeaderName) -> Result<T, AuthError> {
             let value = headers.get(&name).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
             value.ok_or(AuthError::Header(name))
         }
         let signer: Address = parse(headers, SIGNER)?;
         let expires: u64 = parse(headers, EXPIRES)?;
+        let nonce: B128 = parse(headers, NONCE)?;
         let signature: Signature = parse(headers, SIGNATURE)?;
         if expires <= now_unix_s {
             return Err(AuthError::Expired { expires, now: now_unix_s });
@@ -108,9 +131,9 @@ impl Subject<'_> {
         if expires > now_unix_s + MAX_AHEAD_S {
             return Err(AuthError::TooFarAhead { expires, now: now_unix_s });
         }
-        let signed = Self { expires_unix_s: expires, ..self };
+        let signed = Self { expires_unix_s: expires, nonce, ..self };
         match signature.recover_address_from_msg(signed.message()) {
-            Ok(found) if found == signer => Ok(signer),
+            Ok(found) if found == signer => Ok(Signed { signer, expires_unix_s: expires, nonce }),
             _ => Err(AuthError::Signature(signer)),
         }
     }
@@ -131,6 +154,7 @@ mod tests {
             chain_id: 31_337,
             market: Address::repeat_byte(9),
             expires_unix_s: NOW + SIGN_AHEAD_S,
+            nonce: B128::repeat_byte(3),
         }
     }
 
@@ -138,7 +162,9 @@ mod tests {
     fn every_signed_field_is_bound() {
         let signer = PrivateKeySigner::random();
         let headers = subject().sign(&signer).unwrap();
-        assert_eq!(subject().verify(&headers, NOW), Ok(signer.address()));
+        let nonce = B128::repeat_byte(3);
+        let signed = Signed { signer: signer.address(), expires_unix_s: NOW + SIGN_AHEAD_S, nonce };
+        assert_eq!(subject().verify(&headers, NOW), Ok(signed));
         let refused = Err(AuthError::Signature(signer.address()));
         for changed in [
             Subject { method: "GET", ..subject() },
@@ -151,6 +177,9 @@ mod tests {
         }
         let mut changed = headers.clone();
         changed.insert(EXPIRES, HeaderValue::from(NOW + SIGN_AHEAD_S + 1));
+        assert_eq!(subject().verify(&changed, NOW), refused);
+        changed = headers.clone();
+        changed.insert(NONCE, HeaderValue::try_from(B128::repeat_byte(4).to_string()).unwrap());
         assert_eq!(subject().verify(&changed, NOW), refused);
         let other = Address::repeat_byte(1);
         changed = headers.clone();
@@ -173,7 +202,7 @@ mod tests {
     #[test]
     fn absent_and_broken_headers_are_named() {
         let headers = subject().sign(&PrivateKeySigner::random()).unwrap();
-        for name in [SIGNER, EXPIRES, SIGNATURE] {
+        for name in [SIGNER, EXPIRES, NONCE, SIGNATURE] {
             let mut lacking = headers.clone();
             lacking.remove(&name);
             assert_eq!(subject().verify(&lacking, NOW), Err(AuthError::Header(name.clone())));

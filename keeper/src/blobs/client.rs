@@ -5,6 +5,7 @@
 //! checked before a file gets its name, and paths cannot leave their folder.
 
 mod pauses;
+mod pinned;
 mod transfer;
 
 use std::{
@@ -14,32 +15,39 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B128, B256, Bytes},
     signers::local::PrivateKeySigner,
 };
 use contracts::ids::AgreementId;
 use futures_util::StreamExt;
-use reqwest::{Method, Response, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{
+    Method, Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    redirect::Policy,
+};
 use serde::de::DeserializeOwned;
 
-use self::pauses::Pauses;
+pub(super) use self::transfer::hashed;
+use self::{pauses::Pauses, pinned::Pinned};
 use super::{
     auth::{SIGN_AHEAD_S, Subject},
-    guard::{self, Endpoint, GuardError},
+    guard::{self, Endpoint, GuardError, Reach},
     server::{Countersignature, Problem, RentalView},
     store::ResultDocument,
 };
 use crate::{
     act::containers::layout::{self, MAX_MANIFEST_BYTES, safe_path},
-    spec::{InputRef, Manifest, RentalSpec, sha256},
+    spec::{InputRef, Manifest, RentalSpec, Statement, sha256},
 };
 
 /// Longest silence of a provider.
 const READ_TIME: Duration = Duration::from_secs(30);
 /// Longest wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Between two looks at a provider whose index is behind.
+const BLOCK_PAUSE: Duration = Duration::from_millis(200);
 /// Largest JSON answer, bytes: a manifest as a JSON string may take up to six times its size.
-const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
+pub(super) const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
 
 /// Who asks, and for which market.
 #[derive(Clone, Debug)]
@@ -79,6 +87,8 @@ pub enum ClientError {
         status: u16,
         /// In its own words, cut.
         detail: String,
+        /// Newest block of its index, if that is why.
+        block: Option<u64>,
     },
     /// What it sent is not what was promised.
     #[error("rental {rental}: the provider sent a wrong {what}; do not pay for it without a dispute")]
@@ -137,18 +147,29 @@ pub struct Client {
 }
 
 impl Client {
-    /// Checks and resolves the endpoint; nothing is sent yet. `allow_private` is for the demo preset.
+    /// Checks and resolves the endpoint; nothing is sent yet.
     ///
     /// # Errors
     /// [`ClientError::Endpoint`].
-    pub async fn connect(endpoint: &str, allow_private: bool, auth: ClientAuth) -> Result<Self, ClientError> {
-        let Endpoint { url, addresses } = guard::resolve(endpoint, allow_private).await?;
+    pub async fn connect(endpoint: &str, reach: &Reach, auth: ClientAuth) -> Result<Self, ClientError> {
+        let endpoint = guard::resolve(endpoint, reach).await?;
+        Self::to(endpoint, reach, auth)
+    }
+
+    fn to(Endpoint { url, addresses }: Endpoint, reach: &Reach, auth: ClientAuth) -> Result<Self, ClientError> {
         let endpoint = url.as_str().trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
-            .resolve_to_addrs(url.host_str().unwrap_or_default(), &addresses)
+            // No name is resolved again: it may lead elsewhere by now.
+            .dns_resolver(Pinned(addresses))
+            .tls_certs_merge(reach.extra_ca.iter().cloned())
             .redirect(Policy::none())
             // A proxy would resolve the name anew and go where it leads now.
             .no_proxy()
+            // What unpacks to a thousand times its size is not asked for.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .connect_timeout(CONNECT_TIME)
             .read_timeout(READ_TIME)
             .build()
@@ -158,6 +179,30 @@ impl Client {
                 reason: in_full(&error),
             })?;
         Ok(Self { http, endpoint, auth })
+    }
+
+    /// Waits until the provider's index, which may be some blocks behind, knows a rental that was matched in
+    /// `matched_block`: for `at_most`, and not at all if its index is past that block.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when the rental is not known there in time.
+    pub async fn wait_until_known(
+        &self,
+        rental: AgreementId,
+        matched_block: u64,
+        at_most: Duration,
+    ) -> Result<RentalView, ClientError> {
+        let until = tokio::time::Instant::now() + at_most;
+        loop {
+            match self.status(rental).await {
+                Err(ClientError::Refused { status: 404, block: Some(block), .. })
+                    if block < matched_block && tokio::time::Instant::now() < until =>
+                {
+                    tokio::time::sleep(BLOCK_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Pushes what the provider lacks of spec and inputs; `blob` says where an input's bytes are.
@@ -223,6 +268,14 @@ impl Client {
             return Err(wrong(rental, format!("result: its receipt is for spec {}", document.receipt.spec_hash)));
         }
         Ok(document)
+    }
+
+    /// What the provider states of the work under way, oldest first. Whether it holds is for the caller to check.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn statements(&self, rental: AgreementId) -> Result<Vec<Statement>, ClientError> {
+        self.json(rental, &format!("/v1/rentals/{rental}/statements"), "list of statements").await
     }
 
     /// Fetches the outputs that the manifest lists into `folder`, and gives their paths in its order. Files that are
@@ -307,6 +360,7 @@ impl Client {
             chain_id: self.auth.chain_id,
             market: self.auth.market,
             expires_unix_s: now + SIGN_AHEAD_S,
+            nonce: B128::random(),
         };
         let headers = subject.sign(&self.auth.signer)?;
         Ok(self.http.request(method, format!("{}{path}", self.endpoint)).headers(headers))
@@ -321,6 +375,10 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(&method, path, &error))?;
         let status = response.status();
         if status.is_success() {
+            if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|it| *it != "identity") {
+                let detail = format!("it answered with content-encoding {encoding:?}, which is not taken");
+                return Err(self.refused(&method, path, status.as_u16(), detail, None));
+            }
             return Ok(response);
         }
         let mut body = Vec::new();
@@ -331,12 +389,17 @@ impl Client {
                 break;
             }
         }
-        let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
-        let detail = detail.unwrap_or_else(|_| "no reason was given".into());
+        let problem = serde_json::from_slice::<Problem>(&body).ok();
+        let block = problem.as_ref().and_then(|problem| problem.block);
+        let detail = problem.map_or_else(|| "no reason was given".into(), |problem| problem.detail);
         // A stranger's words go to logs and terminals.
         let detail = detail.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Err(self.refused(&method, path, status.as_u16(), detail, block))
+    }
+
+    fn refused(&self, method: &Method, path: &str, status: u16, detail: String, block: Option<u64>) -> ClientError {
         let what = format!("{method} {path}");
-        Err(ClientError::Refused { endpoint: self.endpoint.clone(), what, status: status.as_u16(), detail })
+        ClientError::Refused { endpoint: self.endpoint.clone(), what, status, detail, block }
     }
 
     fn unreachable(&self, method: &Method, path: &str, error: &reqwest::Error) -> ClientError {
@@ -351,7 +414,7 @@ fn is_passing(status: u16) -> bool {
 }
 
 /// An error with all its causes: reqwest's own text says only that something failed.
-fn in_full(error: &reqwest::Error) -> String {
+pub(super) fn in_full(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -2,16 +2,62 @@
 //! agent's own network: the address is checked after resolving, and the connection is pinned to it.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 
 /// Longest endpoint, bytes.
 const MAX_ENDPOINT_BYTES: usize = 512;
 /// Longest wait for a name to resolve.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
+
+/// Where an agent will go.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Also to private and loopback addresses: for the demo preset.
+    pub private: bool,
+    /// Also without TLS, where everybody on the way reads along.
+    pub plain_http: bool,
+    /// Roots that are trusted besides the system's.
+    pub extra_ca: Vec<Certificate>,
+}
+
+impl Reach {
+    /// Anywhere but to groups: for the demo preset, where everything is on one machine.
+    pub fn demo() -> Self {
+        Self { private: true, plain_http: true, extra_ca: Vec::new() }
+    }
+
+    /// Trusts the certificates in a PEM file besides the system's.
+    ///
+    /// # Errors
+    /// [`CaError`] names the file and the remedy.
+    pub fn trust(&mut self, path: &Path) -> Result<(), CaError> {
+        let error = |source| CaError { path: path.to_owned(), source };
+        let pem = std::fs::read(path).map_err(error)?;
+        let found = Certificate::from_pem_bundle(&pem).map_err(|why| error(io::Error::other(why)))?;
+        if found.is_empty() {
+            return Err(error(io::Error::other("no certificate is in it")));
+        }
+        // A root that cannot be used shows here, not when the first provider is met.
+        let usable = reqwest::Client::builder().tls_certs_only(found.clone()).build();
+        usable.map_err(|why| error(io::Error::other(super::client::in_full(&why))))?;
+        self.extra_ca.extend(found);
+        Ok(())
+    }
+}
+
+/// A file of trusted certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("agent.extra_ca {path}: {source}; it must be a PEM file of root certificates")]
+pub struct CaError {
+    path: PathBuf,
+    source: io::Error,
+}
 
 /// An endpoint that may be talked to, with the addresses it was checked at.
 #[derive(Clone, Debug)]
@@ -41,6 +87,15 @@ pub enum GuardError {
         /// What the resolver said.
         why: String,
     },
+    /// Not private.
+    #[error(
+        "endpoint {endpoint} is plain HTTP, so everybody on the way could read the work and its result; \
+         set agent.allow_plain_http = true to accept that"
+    )]
+    Plain {
+        /// As published.
+        endpoint: String,
+    },
     /// It leads where strangers may not lead.
     #[error(
         "endpoint {endpoint} leads to {address}, which is {kind}; only public addresses are used outside the demo preset"
@@ -59,8 +114,11 @@ pub enum GuardError {
 ///
 /// # Errors
 /// [`GuardError`].
-pub async fn resolve(endpoint: &str, allow_private: bool) -> Result<Endpoint, GuardError> {
+pub async fn resolve(endpoint: &str, reach: &Reach) -> Result<Endpoint, GuardError> {
     let url = parse(endpoint)?;
+    if url.scheme() == "http" && !reach.plain_http {
+        return Err(GuardError::Plain { endpoint: url.to_string() });
+    }
     let unresolved = |why: String| GuardError::Unresolved { endpoint: url.to_string(), why };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
@@ -72,7 +130,7 @@ pub async fn resolve(endpoint: &str, allow_private: bool) -> Result<Endpoint, Gu
     }
     for address in &addresses {
         // One bad address is enough: which of them is used is the stranger's choice.
-        if let Some(kind) = not_public(address.ip()).filter(|kind| !allow_private || *kind == MULTICAST) {
+        if let Some(kind) = not_public(address.ip()).filter(|kind| !reach.private || *kind == MULTICAST) {
             return Err(GuardError::NotPublic { endpoint: url.to_string(), address: address.ip(), kind });
         }
     }
@@ -97,6 +155,10 @@ fn parse(endpoint: &str) -> Result<Url, GuardError> {
     }
     if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
         return refuse("it has no host, or port 0");
+    }
+    // Other services of a host live there, which a request of ours could be taken for.
+    if url.port().is_some_and(|port| port < 1_024 && !matches!(port, 80 | 443)) {
+        return refuse("its port is below 1024 and neither 80 nor 443");
     }
     Ok(url)
 }
@@ -164,6 +226,7 @@ mod tests {
             "192.0.1.1",
             "223.1.1.1",
             "2606:4700::1",
+            "64:ff9b::808:808",
             "::ffff:8.8.8.8",
             "2002:808:808::1",
         ] {
@@ -196,6 +259,21 @@ mod tests {
             "ff02::1",
             "2001::1",
             "2001:db8::1",
+            "3fff::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::c0a8:1",
+            "64:ff9b:1::808:808",
+            "192.0.0.170",
+            "192.88.99.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "239.255.255.255",
+            "febf::1",
+            "5f00::1",
+            "::ffff:169.254.169.254",
+            "::ffff:0:10.0.0.1",
+            "2002:7f00:1::",
             "fec0::1",
             "100::1",
             "::127.0.0.1",
@@ -206,8 +284,9 @@ mod tests {
 
     #[tokio::test]
     async fn endpoints_are_checked_where_they_lead() {
-        async fn check(endpoint: &str, allow_private: bool, expect: &str) {
-            let error = resolve(endpoint, allow_private).await.unwrap_err().to_string();
+        async fn check(endpoint: &str, private: bool, expect: &str) {
+            let reach = Reach { private, ..Reach::demo() };
+            let error = resolve(endpoint, &reach).await.unwrap_err().to_string();
             assert!(error.contains(expect), "{endpoint}: {error}");
         }
         check("ftp://1.1.1.1", false, "neither http nor https").await;
@@ -215,6 +294,12 @@ mod tests {
         check("http://me:secret@1.1.1.1", false, "user name").await;
         check("http://1.1.1.1/v1?x", false, "a path").await;
         check("http://1.1.1.1:0", false, "port 0").await;
+        for port in [1, 22, 25, 81, 445, 1_023] {
+            check(&format!("http://1.1.1.1:{port}"), true, "below 1024").await;
+            check(&format!("https://1.1.1.1:{port}"), false, "below 1024").await;
+        }
+        check("https://me@1.1.1.1", true, "user name").await;
+        check("gopher://1.1.1.1", true, "neither http nor https").await;
         check("not a url", false, "refused").await;
         check(&format!("http://{}.org", "x".repeat(600)), false, "512").await;
         check("http://127.0.0.1:8080", false, "a loopback address").await;
@@ -225,9 +310,20 @@ mod tests {
         check("http://0x7f.1", false, "a loopback address").await;
         check("http://0xa9fea9fe", false, "a link-local address").await;
         check("http://[::ffff:a00:1]", false, "a private address").await;
+        check("http://[::ffff:127.0.0.1]:8080", false, "a loopback address").await;
+        check("http://[64:ff9b::7f00:1]", false, "a loopback address").await;
+        check("http://[64:ff9b:1::808:808]", false, "a reserved address").await;
+        check("http://[ff02::1]", true, "a multicast address").await;
+        check("http://[::ffff:224.0.0.1]", true, "a multicast address").await;
+        check("http://017700000001", false, "a loopback address").await;
+        check("http://127.1", false, "a loopback address").await;
+        check("http://①②⑦.⓪.⓪.①", false, "a loopback address").await;
         check("http://224.0.0.1", true, "a multicast address").await;
-        let private = resolve("http://127.0.0.1:8080", true).await.unwrap();
+        let private = resolve("http://127.0.0.1:8080", &Reach::demo()).await.unwrap();
         assert_eq!(private.addresses, ["127.0.0.1:8080".parse().unwrap()]);
-        assert_eq!(resolve("https://1.1.1.1", false).await.unwrap().addresses, ["1.1.1.1:443".parse().unwrap()]);
+        let public = resolve("https://1.1.1.1", &Reach::default()).await.unwrap();
+        assert_eq!(public.addresses, ["1.1.1.1:443".parse().unwrap()]);
+        let plain = resolve("http://1.1.1.1", &Reach::default()).await.unwrap_err();
+        assert!(plain.to_string().contains("allow_plain_http"), "{plain}");
     }
 }

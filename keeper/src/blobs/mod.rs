@@ -4,12 +4,15 @@
 //! - [`server`]: what a provider serves to the agents of its own rentals.
 //! - [`client`]: what an agent pushes and pulls.
 //! - [`auth`]: signed, short-lived requests.
+//! - [`bucket`]: the way of those who cannot open a port.
 //! - [`guard`]: which endpoints of strangers an agent will talk to.
 //!
 //! Only providers listen. Every transfer can be cut off and resumed, every byte is hashed on its way, and every count
-//! and size is capped. Deliberately absent: trust in TLS, as hashes and signatures do not need it.
+//! and size is capped. TLS keeps the bytes from being read on the way; that they are right does not rest on it, but on hashes and
+//! signatures.
 
 pub mod auth;
+pub mod bucket;
 pub mod client;
 pub mod guard;
 pub mod server;
@@ -17,6 +20,10 @@ pub mod store;
 
 pub use self::{
     client::{Client, ClientAuth, ClientError, PushReport},
-    server::{Access, BlobEvent, RentalAccess, RentalView, ServerConfig, ServerState, router, serve},
+    guard::{CaError, Reach},
+    server::{
+        Access, BlobEvent, RentalAccess, RentalView, Seen, ServerConfig, ServerLimits, ServerState, Tls, TlsError,
+        router, serve,
+    },
     store::{MissingInput, RentalFiles, ResultDocument, Store, StoreError, StoreLimits, Upload},
 };

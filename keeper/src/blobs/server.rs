@@ -7,21 +7,39 @@
 //! POST /v1/rentals/{id}/countersignature  {"signature": "0x…"}: the agent's signature on the start
 //! GET  /v1/rentals/{id}                   RentalView
 //! GET  /v1/rentals/{id}/result            ResultDocument
+//! GET  /v1/rentals/{id}/statements        signs of life while the worker runs: the newest, oldest first
 //! GET  /v1/rentals/{id}/outputs/{sha256}  an output that the result's manifest lists; takes a range
 //! ```
 //!
-//! Every request is signed by the key that placed the bid ([`super::auth`]). Refusals are problem documents.
-//! Connections, headers, bodies, waits and uploads at a time are capped.
+//! Every request is signed by the key that placed the bid ([`super::auth`]) and served once. Refusals are problem
+//! documents; the one for an unknown rental says how far this provider's index is, so that an agent whose own is
+//! further waits instead of giving up. Bodies come as they are: no content encoding is taken.
+//!
+//! [`ServerLimits`] caps connections, headers, bodies, waits and transfers, for each client and for all.
 
+mod admit;
+mod pace;
+mod places;
 mod problem;
+mod range;
+mod replay;
 mod routes;
+mod tls;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use alloy::primitives::{Address, B256, Bytes};
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
+    http::{StatusCode, header::CONTENT_ENCODING},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use contracts::{bindings::Status, ids::AgreementId};
@@ -32,25 +50,24 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Semaphore, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::problem::Problem;
 pub(super) use self::routes::{Countersignature, RECEIVED};
+use self::{pace::Watched, places::Places, replay::Served};
+pub use self::{
+    problem::Problem,
+    tls::{Tls, TlsError},
+};
 use super::store::{MissingInput, Store};
 
-/// Connections at a time.
-const MAX_CONNECTIONS: usize = 256;
-/// Uploads at a time, over all rentals.
-const MAX_UPLOADS: usize = 32;
 /// All headers of a request together, bytes.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 /// Headers of a request.
 const MAX_HEADERS: usize = 32;
-/// How long a client may take to send its headers, and between two requests.
-const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Longest life of a connection; transfers that need longer are resumed on the next.
 const CONNECTION_TIME: Duration = Duration::from_secs(60 * 60);
 /// How long transfers may go on when the keeper ends.
@@ -71,8 +88,59 @@ pub struct RentalAccess {
     pub open_until_unix_s: u64,
 }
 
-/// Looks a rental up; `None` for one that the index does not know as matched.
-pub type Access = Arc<dyn Fn(AgreementId) -> Option<RentalAccess> + Send + Sync>;
+/// What the provider's index knows of a rental.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Newest block of the index.
+    pub block: u64,
+    /// `None` for a rental that is not known as matched.
+    pub rental: Option<RentalAccess>,
+}
+
+/// Looks a rental up.
+pub type Access = Arc<dyn Fn(AgreementId) -> Seen + Send + Sync>;
+
+/// What one client, and all together, may take of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Connections at a time; further ones wait.
+    pub connections: usize,
+    /// Connections of one address at a time (of one /64 in IPv6); further ones are closed.
+    pub connections_per_address: usize,
+    /// Uploads at a time, and as many downloads.
+    pub transfers: usize,
+    /// Uploads of one agent at a time, and as many downloads.
+    pub transfers_per_agent: usize,
+    /// Requests of one agent that are remembered until they are void, against replays.
+    pub requests_per_agent: usize,
+    /// Requests of all agents that are remembered.
+    pub requests: usize,
+    /// How long a client may take to send its headers, and between two requests.
+    pub header_time: Duration,
+    /// Longest silence in the middle of a body.
+    pub body_idle: Duration,
+    /// Least pace of a body after its first `body_idle`, bytes a second.
+    pub body_bytes_per_s: u64,
+    /// Longest time in which a client reads nothing of its answer.
+    pub write_idle: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            connections_per_address: 64,
+            transfers: 64,
+            transfers_per_agent: 16,
+            requests_per_agent: 4_096,
+            requests: 65_536,
+            header_time: Duration::from_secs(10),
+            body_idle: Duration::from_secs(15),
+            body_bytes_per_s: 1_024,
+            write_idle: Duration::from_secs(30),
+        }
+    }
+}
 
 /// Whose data plane this is.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +151,8 @@ pub struct ServerConfig {
     pub market: Address,
     /// Only rentals of this provider are served.
     pub provider: Address,
+    /// What its clients may take.
+    pub limits: ServerLimits,
 }
 
 /// Something arrived that the keeper acts on. Each is also on disk, so that one that is lost is found again.
@@ -131,13 +201,18 @@ pub struct ServerState {
     store: Store,
     access: Access,
     events: mpsc::Sender<BlobEvent>,
-    uploads: Arc<Semaphore>,
+    served: Arc<Served>,
+    uploads: Places<Address>,
+    downloads: Places<Address>,
 }
 
 impl ServerState {
     /// What the routes share. Events go to `events`, which may be full: requests then wait for a moment.
     pub fn new(config: ServerConfig, store: Store, access: Access, events: mpsc::Sender<BlobEvent>) -> Self {
-        Self { config, store, access, events, uploads: Arc::new(Semaphore::new(MAX_UPLOADS)) }
+        let limits = config.limits;
+        let places = || Places::new(limits.transfers, limits.transfers_per_agent);
+        let served = Arc::new(Served::new(limits.requests_per_agent, limits.requests));
+        Self { config, store, access, events, served, uploads: places(), downloads: places() }
     }
 }
 
@@ -149,20 +224,49 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/rentals/{id}/blobs/{sha256}", put(routes::put_blob).head(routes::head_blob))
         .route("/v1/rentals/{id}/countersignature", post(routes::countersign))
         .route("/v1/rentals/{id}/result", get(routes::result))
+        .route("/v1/rentals/{id}/statements", get(routes::statements))
         .route("/v1/rentals/{id}/outputs/{sha256}", get(routes::output))
         .fallback(routes::unknown)
         // Each handler reads its body under a limit of its own.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(as_it_is))
         .with_state(state)
 }
 
-/// Serves until `shutdown`, then lets transfers go on for 2 seconds.
+/// Bytes come as they are: what unpacks to a thousand times its size is not taken.
+async fn as_it_is(request: Request, next: Next) -> Response {
+    let mut encodings = request.headers().get_all(CONTENT_ENCODING).iter();
+    match encodings.find(|encoding| *encoding != "identity") {
+        None => next.run(request).await,
+        Some(encoding) => {
+            let detail = format!("content-encoding {encoding:?} is not taken; send the bytes as they are");
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into_response()
+        }
+    }
+}
+
+/// Whose connection it is, for the count of each: one household has a whole /64 of IPv6.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
+/// Serves until `shutdown`, then lets transfers go on for 2 seconds. With `tls`, nothing else is spoken.
 ///
 /// # Errors
 /// Never after it has begun: a connection that cannot be accepted is logged and the next one is tried.
-pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    state: ServerState,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let limits = state.config.limits;
     let router = router(state);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(usize::MAX, limits.connections_per_address);
     let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -182,26 +286,24 @@ pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Fut
                 }
             },
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let stop = stop.clone();
+        let Ok(place) = places.take(household(peer.ip())) else {
+            tracing::debug!(%peer, "too many connections to the data plane from this address; this one is closed");
+            continue;
+        };
+        let stream = Watched::new(stream, limits.write_idle);
+        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
-            let _slot = slot;
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::time::timeout(CONNECTION_TIME, async {
-                tokio::select! {
-                    ended = connection.as_mut() => return ended,
-                    () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-                }
-                connection.await
-            });
-            if let Ok(Err(error)) = ended.await {
-                tracing::debug!(%peer, %error, "a connection to the data plane ended early");
+            let _held = (slot, place);
+            let talk = async {
+                let Some(tls) = tls else { return converse(stream, router, &limits, stop).await };
+                // A handshake is as long as headers may be, so that nobody holds a connection with half of one.
+                let greeted =
+                    tokio::time::timeout(limits.header_time, async { tls.acceptor().await.accept(stream).await });
+                let stream = greeted.await.map_err(|_| "the TLS handshake took too long")??;
+                converse(stream, router, &limits, stop).await
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME, talk).await {
+                tracing::debug!(%peer, error, "a connection to the data plane ended early");
             }
         });
     }
@@ -210,4 +312,25 @@ pub async fn serve(listener: TcpListener, state: ServerState, shutdown: impl Fut
     // Whoever is cut off here resumes later.
     let _ = tokio::time::timeout(SHUTDOWN_TIME, connections.wait()).await;
     Ok(())
+}
+
+/// Answers the requests of one connection until it ends, or the server does.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    limits: &ServerLimits,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
 }

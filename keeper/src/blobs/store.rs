@@ -5,24 +5,26 @@
 
 mod error;
 mod record;
+mod space;
+mod statements;
 mod sweep;
 mod upload;
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use contracts::ids::AgreementId;
 use serde::{Deserialize, Serialize};
 
 pub use self::{error::StoreError, record::ResultDocument, upload::Upload};
 use self::{
     record::{BlobRef, Paths, Record, at},
+    space::State,
     sweep::{folder_bytes, sweep},
     upload::Slot,
 };
@@ -44,6 +46,10 @@ pub struct StoreLimits {
     pub total_bytes: u64,
     /// Inputs of one rental together, bytes.
     pub rental_bytes: u64,
+    /// Inputs of all rentals of one agent together, bytes.
+    pub agent_bytes: u64,
+    /// Rentals of one agent that are remembered at a time.
+    pub agent_rentals: usize,
     /// Partial uploads that nobody has touched for this long are removed when the store opens, seconds.
     pub grace_s: u64,
 }
@@ -87,18 +93,6 @@ struct Inner {
     writing: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    records: HashMap<AgreementId, Record>,
-    /// Complete blobs and their sizes.
-    blobs: HashMap<B256, u64>,
-    /// How many records refer to a blob.
-    references: HashMap<B256, usize>,
-    uploads: HashSet<(AgreementId, B256)>,
-    /// Blobs, partial uploads and what is set aside for them, bytes.
-    used: u64,
-}
-
 impl Store {
     /// Opens the store in `dir`, which is made if need be, and clears what a kill left behind.
     ///
@@ -116,7 +110,7 @@ impl Store {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Takes the spec of a rental whose hash on chain is `spec_hash`. The same spec again changes nothing; another
+    /// Takes the spec of a rental of `agent` whose hash on chain is `spec_hash`. The same spec again changes nothing; another
     /// one (the chain was reorganised) replaces all that was there.
     ///
     /// # Errors
@@ -124,6 +118,7 @@ impl Store {
     pub async fn accept_spec(
         &self,
         rental: AgreementId,
+        agent: Address,
         spec_hash: B256,
         bytes: &[u8],
     ) -> Result<RentalSpec, StoreError> {
@@ -155,7 +150,11 @@ impl Store {
         }
         self.change(rental, |record| match record {
             Some(record) => Ok(record),
-            None => Ok(Record { version: 1, rental, spec_hash, inputs, outputs: Vec::new(), countersignature: None }),
+            None => {
+                self.check_share(agent, total)?;
+                let (outputs, countersignature) = (Vec::new(), None);
+                Ok(Record { version: 1, rental, agent, spec_hash, inputs, outputs, countersignature })
+            }
         })
         .await?;
         self.put_bytes(spec_hash, bytes).await?;
@@ -327,6 +326,7 @@ impl Store {
         blocking(move || {
             let paths = store.paths();
             record::remove(&paths.result(rental))?;
+            record::remove(&paths.statements(rental))?;
             record::remove(&paths.record(rental))?;
             let partials = paths.partials(rental);
             let partial_bytes = folder_bytes(&partials);
@@ -356,29 +356,6 @@ impl Store {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn check_space(&self, used: u64, more: u64) -> Result<(), StoreError> {
-        let limit = self.0.limits.total_bytes;
-        if used.saturating_add(more) <= limit {
-            return Ok(());
-        }
-        Err(StoreError::Full(format!(
-            "this provider's store is full ({used} of {limit} bytes, {more} more wanted); try again when rentals have ended"
-        )))
-    }
-
-    fn give_back(&self, bytes: u64) {
-        let mut state = self.state();
-        state.used = state.used.saturating_sub(bytes);
-    }
-
-    /// A blob is complete. Two rentals may have uploaded it at the same time; it is there once.
-    fn adopt(&self, hash: B256, bytes: u64) {
-        let mut state = self.state();
-        if state.blobs.insert(hash, bytes).is_some() {
-            state.used = state.used.saturating_sub(bytes);
-        }
     }
 
     /// Changes a rental's record on disk, then in memory.
@@ -455,30 +432,6 @@ impl Store {
             Ok(())
         })
         .await
-    }
-}
-
-impl State {
-    fn insert(&mut self, record: Record) {
-        for blob in record.refs() {
-            *self.references.entry(blob.sha256).or_default() += 1;
-        }
-        if let Some(old) = self.records.insert(record.rental, record) {
-            for blob in old.refs() {
-                self.drop_reference(&blob.sha256);
-            }
-        }
-    }
-
-    /// Whether that was the last one.
-    fn drop_reference(&mut self, hash: &B256) -> bool {
-        let Entry::Occupied(mut count) = self.references.entry(*hash) else { return true };
-        *count.get_mut() -= 1;
-        let last = *count.get() == 0;
-        if last {
-            count.remove();
-        }
-        last
     }
 }
 

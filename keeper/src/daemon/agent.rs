@@ -7,9 +7,10 @@ use contracts::params::Preset;
 use eyre::{Context as _, bail};
 use tracing::info;
 
-use super::{Hands, jobs_dir};
+use super::{Hands, bucket::bucket, jobs_dir};
 use crate::{
     act::{errands::Courier, relay::Session},
+    blobs::Reach,
     config::{AgentConfig, Config},
     keeper::AgentSide,
     purse::Purse,
@@ -28,11 +29,22 @@ pub(super) async fn agent_side(
     if code.is_empty() {
         bail!("agent.wallet {} has no code on this chain; create it first, or check the address", agent.wallet);
     }
+    let demo = chain.preset == Preset::Demo;
+    let mut reach = Reach { private: demo, plain_http: demo || agent.allow_plain_http, extra_ca: Vec::new() };
+    if let Some(path) = &agent.extra_ca {
+        reach.trust(path)?;
+    }
     let courier = Courier {
         key: session.clone(),
         chain_id: chain.chain_id,
         market: chain.market,
-        allow_private: chain.preset == Preset::Demo,
+        reach,
+        buckets: agent
+            .buckets
+            .iter()
+            .map(|config| Ok((config.url.clone(), bucket(config)?)))
+            .collect::<eyre::Result<_>>()?,
+        min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };
     let key = session.address();

@@ -3,19 +3,23 @@
 use std::{path::Path, sync::Arc};
 
 use alloy::signers::local::PrivateKeySigner;
-use contracts::ids::AgreementId;
+use contracts::{ids::AgreementId, params::Preset};
 use eyre::bail;
 use indexer::{Index, rows::AgreementRow};
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::{EVENTS, Hands, bind, folder::node_id};
+use super::{
+    EVENTS, Hands, bind,
+    bucket::{bucket, mirror},
+    folder::node_id,
+};
 use crate::{
     act::{
         containers::{Engine, EngineConfig, Limits},
         errands::Workshop,
     },
-    blobs::{Access, RentalAccess, ServerConfig, ServerState, Store, StoreLimits, serve},
+    blobs::{Access, RentalAccess, Seen, ServerConfig, ServerLimits, ServerState, Store, StoreLimits, Tls, serve},
     config::{Config, EngineKind, ProviderConfig},
     event::Event,
     keeper::{GRACE_S, ProviderSide},
@@ -25,6 +29,10 @@ use crate::{
 const STORE_BYTES: u64 = 8 << 30;
 /// Blobs of one rental, bytes.
 const RENTAL_BYTES: u64 = 1 << 30;
+/// Inputs of all rentals of one agent together, bytes.
+const AGENT_BYTES: u64 = STORE_BYTES / 2;
+/// Rentals of one agent whose blobs are kept at a time.
+const AGENT_RENTALS: usize = 5_000;
 /// A worker's processes and threads.
 const WORKER_PIDS: u32 = 64;
 
@@ -48,19 +56,39 @@ pub(super) async fn provider_side(
     };
     let engine = Engine::connect(&engine_config).await?;
     let image = engine.load_worker_image(&provider.worker).await?;
-    let limits = StoreLimits { total_bytes: STORE_BYTES, rental_bytes: RENTAL_BYTES, grace_s: GRACE_S };
+    let limits = StoreLimits {
+        total_bytes: STORE_BYTES,
+        rental_bytes: RENTAL_BYTES,
+        agent_bytes: AGENT_BYTES,
+        agent_rentals: AGENT_RENTALS,
+        grace_s: GRACE_S,
+    };
     let store = Store::open(&data_dir.join("blobs"), limits).await?;
     let listener = bind(provider.listen, "provider.listen").await?;
-    let endpoint = match &provider.endpoint {
-        Some(endpoint) => endpoint.clone(),
-        None => format!("http://{}", listener.local_addr()?),
+    let tls = provider.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose()?;
+    let endpoint = match (&provider.bucket, &provider.endpoint) {
+        (Some(bucket), _) => bucket.url.clone(),
+        (None, Some(endpoint)) => endpoint.clone(),
+        (None, None) => format!("http://{}", listener.local_addr()?),
     };
-    let server = ServerConfig { chain_id: config.chain.chain_id, market: config.chain.market, provider: address };
+    if config.chain.preset != Preset::Demo && endpoint.starts_with("http://") {
+        warn!(%endpoint, "the data plane is PLAIN HTTP: everybody on the way reads inputs and results, and agents refuse it unless told otherwise; set provider.tls");
+    }
+    let server = ServerConfig {
+        chain_id: config.chain.chain_id,
+        market: config.chain.market,
+        provider: address,
+        limits: ServerLimits::default(),
+    };
     let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
+    if let Some(config) = &provider.bucket {
+        let mirror = mirror(bucket(config)?, address, hands.index.clone(), store.clone(), blob_events.clone());
+        hands.tasks.spawn(mirror.run(hands.stop.clone()));
+    }
     let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
     let stop = hands.stop.clone();
     hands.tasks.spawn(async move {
-        if let Err(error) = serve(listener, state, stop.cancelled_owned()).await {
+        if let Err(error) = serve(listener, tls, state, stop.cancelled_owned()).await {
             error!(%error, "the data plane ended");
         }
     });
@@ -103,12 +131,13 @@ pub(super) async fn provider_side(
 /// Who may talk about a rental over the data plane: the index says.
 fn access(index: Index) -> Access {
     Arc::new(move |rental: AgreementId| {
-        let row = index.snapshot().ok()?.agreement(rental).ok()??;
-        access_of(&row)
+        let Ok(snapshot) = index.snapshot() else { return Seen { block: 0, rental: None } };
+        let block = snapshot.head().map_or(0, |head| head.number);
+        Seen { block, rental: snapshot.agreement(rental).ok().flatten().as_ref().and_then(access_of) }
     })
 }
 
-fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
+pub(super) fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
     let open_until_unix_s = row.ended.as_ref().map_or(u64::MAX, |ended| ended.time_s + GRACE_S);
     Some(RentalAccess {
         agent: row.agent,

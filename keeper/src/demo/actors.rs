@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use crate::stage::{self, Stage};
 
 /// Time in which a keeper must answer its socket.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running keeper.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ impl Actor {
     pub(crate) async fn start(stage: &Stage, name: &'static str) -> eyre::Result<Self> {
         let (config, data_dir) = (stage.config(name), stage.data_dir(name));
         let log = stage.data.join(format!("{name}.log"));
-        let child = spawn(&config, &log)?;
+        let child = spawn(&config, &log, None)?;
         let mut actor = Self { name, data_dir, config, log, child };
-        actor.ready().await?;
+        actor.ready(READY_WITHIN).await?;
         Ok(actor)
     }
 
@@ -45,10 +45,22 @@ impl Actor {
         self.child.kill().await.wrap_err_with(|| format!("killing {}", self.name))
     }
 
-    /// Starts it again on the same folder.
-    pub(crate) async fn restart(&mut self) -> eyre::Result<()> {
-        self.child = spawn(&self.config, &self.log)?;
-        self.ready().await
+    /// Starts it again on the same folder, to die where `crash_at` says if it says; does not wait for its answer.
+    pub(crate) fn come_back(&mut self, crash_at: Option<&str>) -> eyre::Result<()> {
+        self.child = spawn(&self.config, &self.log, crash_at)?;
+        Ok(())
+    }
+
+    /// Whether its process is over.
+    pub(crate) fn has_ended(&mut self) -> eyre::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Memory its process holds, MiB; `None` while there is none.
+    pub(crate) fn resident_mib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib >> 10)
     }
 
     /// An error when the process has ended by itself.
@@ -78,25 +90,21 @@ impl Actor {
         }
     }
 
-    async fn ready(&mut self) -> eyre::Result<()> {
+    /// Waits until it answers.
+    pub(crate) async fn ready(&mut self, within: Duration) -> eyre::Result<()> {
         let since = Instant::now();
-        while since.elapsed() < READY_WITHIN {
+        while since.elapsed() < within {
             self.check()?;
             if self.document(Request::Status).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!(
-            "{} does not answer after {READY_WITHIN:?}; the end of {}:\n{}",
-            self.name,
-            self.log.display(),
-            tail(&self.log)
-        )
+        bail!("{} does not answer after {within:?}; the end of {}:\n{}", self.name, self.log.display(), tail(&self.log))
     }
 }
 
-fn spawn(config: &Path, log: &Path) -> eyre::Result<Child> {
+fn spawn(config: &Path, log: &Path, crash_at: Option<&str>) -> eyre::Result<Child> {
     // Beside this program, or one folder up from a test's.
     let own = std::env::current_exe()?;
     let program = own.ancestors().skip(1).take(2).map(|folder| folder.join("keeper")).find(|path| path.is_file());
@@ -108,6 +116,7 @@ fn spawn(config: &Path, log: &Path) -> eyre::Result<Child> {
         .arg(config)
         .env(stage::PASSWORD_VARIABLE, stage::password())
         .env("NO_COLOR", "1")
+        .envs(crash_at.map(|point| (keeper::crash::VARIABLE, point)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

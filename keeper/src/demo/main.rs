@@ -9,7 +9,7 @@ mod work;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use contracts::ids::AgreementId;
 use eyre::{Context as _, ensure};
 use keeper::act::containers::{self, Engine, EngineConfig};
@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     actors::Actor,
-    chaos::Plan,
+    chaos::ChaosArgs,
     show::{DIM, Show},
     stage::{Options, PROVIDERS, Stage},
     work::{Finished, follow, hand_in, pieces},
@@ -25,7 +25,16 @@ use crate::{
 
 #[derive(Parser)]
 #[command(about = "Shows an agent renting compute for real work", max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
+    #[command(subcommand)]
+    instead: Option<Instead>,
+    #[command(flatten)]
+    demo: Option<DemoArgs>,
+}
+
+#[derive(Args)]
+struct DemoArgs {
     /// End when the work is done and paid; the last line is one JSON object.
     #[arg(long)]
     once: bool,
@@ -47,18 +56,12 @@ struct Cli {
     /// Keep the keepers' folders and logs.
     #[arg(long)]
     keep: bool,
-    /// Kill so many processes at random moments and start them again.
-    #[arg(long, default_value_t = 0)]
-    kill: u32,
-    /// Take blocks back so many times.
-    #[arg(long, default_value_t = 0)]
-    reorg: u32,
-    /// Blocks each reorganisation takes back.
-    #[arg(long, default_value_t = 3)]
-    depth: u64,
-    /// Decides the moments of kills and reorganisations.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+}
+
+#[derive(Subcommand)]
+enum Instead {
+    /// Work under kills, bad endpoints, engine restarts and reorganisations, and a reckoning at the end.
+    Chaos(ChaosArgs),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,7 +76,13 @@ enum EngineChoice {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    let ended = match Cli::parse() {
+        Cli { instead: Some(Instead::Chaos(args)), .. } => chaos::run(args).await,
+        Cli { demo: Some(args), .. } => run(args).await,
+        // Without a subcommand the parser asks for the demo's own arguments.
+        Cli { .. } => Err(eyre::eyre!("nothing to show; see --help")),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("demo: {error:#}");
@@ -82,7 +91,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> eyre::Result<()> {
+async fn run(cli: DemoArgs) -> eyre::Result<()> {
     let results = stage::results_dir(&cli.out);
     let pieces = pieces(&cli.input, &results)?;
     let socket = match cli.engine {
@@ -103,6 +112,7 @@ async fn run(cli: Cli) -> eyre::Result<()> {
     };
     anstream::println!("{DIM}setting the stage: a chain, the market, keys and wallets …{DIM:#}");
     let stage = Stage::set(&options).await?;
+    stage.write_configs(&options, |_| stage.rpc.clone())?;
     introduce(&stage, &options);
     let show = Show::new(&stage);
     let watcher =
@@ -113,7 +123,7 @@ async fn run(cli: Cli) -> eyre::Result<()> {
     }
     let cast = Arc::new(Mutex::new(cast));
     let played = tokio::select! {
-        played = play(&cli, &stage, &cast, &pieces, &show, &options) => played,
+        played = play(&stage, &cast, &pieces, &show, &options) => played,
         fault = watch(&cast) => Err(fault),
         () = asked_to_end() => Err(eyre::eyre!("stopped before the work was done")),
     };
@@ -144,7 +154,6 @@ async fn run(cli: Cli) -> eyre::Result<()> {
 async fn watch(cast: &Mutex<Vec<Actor>>) -> eyre::Report {
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        // Whoever kills a keeper on purpose holds the lock until it is back.
         for actor in cast.lock().await.iter_mut() {
             if let Err(fault) = actor.check() {
                 return fault;
@@ -187,7 +196,6 @@ fn introduce(stage: &Stage, options: &Options) {
 }
 
 async fn play(
-    cli: &Cli,
     stage: &Stage,
     cast: &Arc<Mutex<Vec<Actor>>>,
     pieces: &[work::Piece],
@@ -204,13 +212,10 @@ async fn play(
         show.line("agent", &format!("{job}: {} for {}", piece.request.task_type, piece.label));
         following.push(tokio::spawn(follow(agent.clone(), job, piece.label.clone(), show.clone())));
     }
-    let plan = Plan { kills: cli.kill, reorgs: cli.reorg, depth: cli.depth, seed: cli.seed };
-    let chaos = tokio::spawn(plan.happen(cast.clone(), stage.chain.clone(), show.clone()));
     let mut finished: Vec<Finished> = Vec::new();
     for follower in following {
         finished.push(follower.await??);
     }
-    chaos.await??;
     show.line("chain", "all results are here; the challenge windows run out");
     report::await_settlement(stage).await?;
     let left = containers_left(stage, options).await?;

@@ -35,7 +35,8 @@ async fn agreements(stage: &Stage) -> eyre::Result<BTreeMap<AgreementId, Status>
     Ok(found)
 }
 
-async fn events(stage: &Stage) -> eyre::Result<Vec<MarketEvent>> {
+/// Every event of the market, oldest first.
+pub(crate) async fn events(stage: &Stage) -> eyre::Result<Vec<MarketEvent>> {
     let at = &stage.deployment;
     let filter = Filter::new().address(at.market).from_block(at.start_block);
     let logs = stage.chain.get_logs(&filter).await?;
@@ -131,7 +132,7 @@ pub(crate) async fn reckon(
 
 /// The wallet counts what its key's last rentals spent, and takes what they left: nothing of it stays at the market.
 /// Anybody may ask it to.
-async fn collect(stage: &Stage) -> eyre::Result<()> {
+pub(crate) async fn collect(stage: &Stage) -> eyre::Result<()> {
     let wallet = IAgentWallet::new(stage.wallet, &stage.chain);
     let receipt = wallet.collect(stage.session).send().await?.get_receipt().await?;
     ensure!(receipt.status(), "collecting for the wallet {} reverted", stage.wallet);
@@ -151,7 +152,7 @@ fn result(finished: &Finished) -> eyre::Result<Value> {
 }
 
 /// Compares the agent's index with the chain, row by row, by calls.
-async fn index_equals_chain(stage: &Stage) -> eyre::Result<bool> {
+pub(crate) async fn index_equals_chain(stage: &Stage) -> eyre::Result<bool> {
     let at = &stage.deployment;
     let data_dir: &Path = &stage.data_dir("agent");
     for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! The stage: a chain of one's own with the market on it, funded keys, and a configuration for each keeper.
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -87,6 +88,8 @@ pub(crate) struct Stage {
     pub wallet: Address,
     /// Its session key.
     pub session: Address,
+    /// Keys that pay each keeper's gas, by the keeper's name.
+    pub payers: BTreeMap<&'static str, PrivateKeySigner>,
     /// Addresses of the providers, as in [`PROVIDERS`].
     pub providers: Vec<Address>,
     /// Where the query API will be.
@@ -123,8 +126,11 @@ impl Stage {
         let wallet = create_wallet(&chain, &deployment, admin, session.address()).await?;
         mint(&chain, deployment.token, wallet, WALLET_FUNDS).await?;
         let mut providers = Vec::new();
+        let mut payers = BTreeMap::from([("agent", relayer)]);
         for role in &PROVIDERS {
-            let provider = key(role.name)?.address();
+            let key = key(role.name)?;
+            let provider = key.address();
+            payers.insert(role.name, key);
             rich(provider).await?;
             mint(&chain, deployment.token, provider, PROVIDER_FUNDS).await?;
             providers.push(provider);
@@ -132,9 +138,8 @@ impl Stage {
         let api = format!("127.0.0.1:{}", free_port()?);
         let anvil = guard.0.take().ok_or_eyre("anvil is gone")?;
         let session = session.address();
-        let stage = Self { chain, rpc, deployment, wallet, session, providers, api, data: options.data.clone(), anvil };
-        stage.write_configs(options)?;
-        Ok(stage)
+        let data = options.data.clone();
+        Ok(Self { chain, rpc, deployment, wallet, session, payers, providers, api, data, anvil })
     }
 
     /// Configuration file of a keeper.
@@ -147,14 +152,24 @@ impl Stage {
         self.data.join(name)
     }
 
-    fn write_configs(&self, options: &Options) -> eyre::Result<()> {
+    /// Writes every keeper's configuration; `rpc_of` names the endpoint that it reaches the chain by.
+    pub(crate) fn write_configs(&self, options: &Options, rpc_of: impl Fn(&str) -> String) -> eyre::Result<()> {
         let at = &self.deployment;
-        let chain = format!(
-            "[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\nforwarder = \"{}\"\n\
+        let chain_of = |name: &str| {
+            format!(
+                "[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\nforwarder = \"{}\"\n\
              start_block = {}\npreset = \"{}\"\npoll_ms = 200\n",
-            self.rpc, at.chain_id, at.market, at.factory, at.forwarder, at.start_block, at.preset
-        );
+                rpc_of(name),
+                at.chain_id,
+                at.market,
+                at.factory,
+                at.forwarder,
+                at.start_block,
+                at.preset
+            )
+        };
         let key = |name: &str| format!("{{ keystore = \"keys/{name}.json\", password = \"env:{PASSWORD_VARIABLE}\" }}");
+        let chain = chain_of("agent");
         let agent = format!(
             "data_dir = \"agent\"\n{chain}\n[agent]\nwallet = \"{}\"\nsession_key = {}\nrelayer_key = {}\n\n\
              [agent.strategy]\nname = \"patient_book\"\n\n[api]\nlisten = \"{}\"\n",
@@ -167,6 +182,7 @@ impl Stage {
         for role in &PROVIDERS {
             let socket = options.docker_socket.as_ref().map(|socket| format!("docker_socket = \"{socket}\"\n"));
             let port = free_port()?;
+            let chain = chain_of(role.name);
             let provider = format!(
                 "data_dir = \"{name}\"\n{chain}\n[provider]\nkey = {key}\nclass = \"{class}\"\nslots = {slots}\n\
                  reserve_per_hour = \"{reserve}\"\nlisten = \"127.0.0.1:{port}\"\nengine = \"{engine}\"\n{socket}\

@@ -14,7 +14,7 @@ use contracts::ids::AgreementId;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, Record, State, check_transition, parse, put, record_key, synced, utf8};
+use super::{Journal, JournalError, Record, State, check_transition, parse, put, record_key, utf8};
 
 /// One nonce of one account, and all that was signed for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,7 +195,9 @@ impl Journal {
                 batch.delete_range(gas_key(sender, 0), gas_key(sender, old));
             }
         }
-        Ok(self.db.write_opt(batch, &synced())?)
+        let mut whats: Vec<&str> = commit.states.iter().map(|(_, state)| state.name()).collect();
+        whats.dedup();
+        self.write_batch(&whats, batch)
     }
 
     /// Moves a journal of format 1 on: it kept the bytes of a signed transaction in the intent's own record.

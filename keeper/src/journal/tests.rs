@@ -38,7 +38,7 @@ fn every_state_survives_the_disk() {
     let record = journal.plan(withdraw(), "due".into(), 1).unwrap();
     for state in state::one_of_each() {
         let kept = Record { state: state.clone(), ..record.clone() };
-        journal.write(b"i/any", &kept).unwrap();
+        journal.write("planned", b"i/any", &kept).unwrap();
         assert_eq!(journal.record("any").unwrap(), Some(kept), "{}", state.name());
     }
 }

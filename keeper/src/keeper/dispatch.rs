@@ -14,7 +14,7 @@ use crate::{
     event::{Done, Event, Intent, Outcome},
     job::{Job, JobId, JobState},
     journal::{Record, State},
-    ledger::REFUTED,
+    ledger::{REFUTED, UNSERVED},
 };
 
 impl Keeper {
@@ -95,6 +95,7 @@ impl Keeper {
             let result = ended.map_err(|error| match error {
                 ErrandError::Retry(text) => text,
                 ErrandError::Refuted(text) => format!("{REFUTED}{text}"),
+                ErrandError::Unserved(text) => format!("{UNSERVED}{text}"),
             });
             // If the loop is gone, so is the reason to report.
             let _ = events.send(Event::Acted(Outcome { key, result })).await;

@@ -1,5 +1,7 @@
 //! The agent's role: bids for jobs, hands work to providers, brings results, disputes what does not hold.
 
+mod objection;
+
 use contracts::{
     classes::HardwareClass,
     ids::{AgreementId, BookId},
@@ -9,6 +11,7 @@ use contracts::{
 };
 use indexer::rows::{AgreementRow, Status};
 
+use self::objection::objection;
 use super::{Wish, act};
 use crate::{
     config::StrategyConfig,
@@ -24,8 +27,6 @@ use crate::{
 const MAX_BIDS: usize = 12;
 /// A bid rests this long, then it is priced anew, seconds.
 const BID_LIFETIME_S: u64 = 60;
-/// Why a rental is disputed that was started with another spec than the bid's.
-const OTHER_SPEC: &str = "the start was countersigned for another spec than the bid's";
 /// An agent moves a rental on when its provider has not done so for this long, seconds.
 const COURTESY_S: u64 = 3;
 
@@ -103,18 +104,18 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
         Status::Submitted => {
             let Some(submitted) = &row.submitted else { return };
             let fetch = Intent::Fetch { rental, job: job.map(|job| job.id).unwrap_or_default() };
-            let refuted = match runs_own_spec(row) {
-                true => desk.ledger.error(&fetch.key()).and_then(|error| error.strip_prefix(REFUTED)),
-                false => Some(OTHER_SPEC),
-            };
-            match (job, refuted) {
-                // What the wallet itself cancelled brings no result, only its bill.
-                _ if submitted.cancelled => {}
-                (_, Some(reason)) if !due(submitted.challenge_end_s) => {
+            match (job, objection(desk, row, submitted, &fetch)) {
+                (_, Some(reason)) => {
                     let intent = Intent::Dispute { rental, reason_hash: sha256(reason.as_bytes()) };
                     wishes.push(act(intent, format!("the result does not hold: {reason}")));
                 }
-                (Some(job), None) if job.state == JobState::Active => {
+                // What the wallet itself cancelled brings no result, only its bill; what was refuted is not asked for again.
+                (Some(job), None)
+                    if job.state == JobState::Active
+                        && !submitted.cancelled
+                        && runs_own_spec(row)
+                        && desk.ledger.error(&fetch.key()).is_none_or(|error| !error.starts_with(REFUTED)) =>
+                {
                     wishes.push(act(fetch, "a result was submitted"));
                 }
                 _ => {}

@@ -6,12 +6,12 @@ use contracts::{ids::AgreementId, units::Amount};
 use indexer::rows::{AgreementRow, Matched, Started, Status, Submitted};
 
 /// Time of the newest block, unless a test lets time pass.
-pub(super) const NOW_S: u64 = 1_000_000;
+pub(crate) const NOW_S: u64 = 1_000_000;
 /// Who took the bid.
-pub(super) const PROVIDER: Address = Address::repeat_byte(9);
+pub(crate) const PROVIDER: Address = Address::repeat_byte(9);
 
 /// An agreement that has been through every step up to `status`.
-pub(super) fn row(status: Status) -> AgreementRow {
+pub(crate) fn row(status: Status) -> AgreementRow {
     AgreementRow {
         id: AgreementId::from_u128(1 << 80).unwrap(),
         wallet: Address::ZERO,

@@ -3,7 +3,7 @@
 
 pub mod agent;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod provider;
 
 use crate::{

@@ -18,8 +18,8 @@ use axum::{
     routing::get,
 };
 use keeper::{
-    blobs::{Client, ClientError, PushReport},
-    spec::{InputRef, sha256},
+    blobs::{Client, ClientError, PushReport, Reach},
+    spec::{InputRef, Receipt, Statement, sha256},
 };
 use tokio::net::TcpListener;
 
@@ -70,13 +70,38 @@ async fn work_goes_there_and_results_come_back() {
 }
 
 #[tokio::test]
+async fn signs_of_life_are_served_to_the_agent() {
+    let plane = Plane::start().await;
+    let spec = spec(&[b"x"]);
+    let rental = plane.delivered(1, &spec).await;
+    let client = plane.client().await;
+    assert_eq!(client.statements(rental).await.unwrap(), []);
+    let key = PrivateKeySigner::random();
+    let hash = sha256(&spec.to_bytes());
+    let mut stated = Vec::new();
+    for sequence in 0..3 {
+        let receipt = Receipt::heartbeat(rental, "t0".into(), hash, sequence * 10, sequence);
+        stated.push(Statement::sign(receipt, &key).unwrap());
+        plane.store.keep_statement(stated[stated.len() - 1].clone()).await.unwrap();
+    }
+    let served = client.statements(rental).await.unwrap();
+    assert_eq!(served, stated);
+    assert!(served.iter().all(|stated| stated.signer() == Some(key.address())));
+    // Not those of other work under the same id, and not to anybody else.
+    plane.change(rental, |access| access.spec_hash = sha256(b"another"));
+    assert_eq!(client.statements(rental).await.unwrap(), []);
+    let stranger = Client::connect(&plane.endpoint, &Reach::demo(), auth(&PrivateKeySigner::random())).await.unwrap();
+    let error = stranger.statements(rental).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: 403, .. }), "{error}");
+}
+
+#[tokio::test]
 async fn an_upload_resumes_and_a_changed_file_is_named() {
     let mut plane = Plane::start().await;
     let input = noise(100_000, 1);
     let spec = spec(&[&input]);
-    let rental = plane.rent(1, &spec);
+    let rental = plane.delivered(1, &spec).await;
     let file = plane.file("input", &input);
-    plane.store.accept_spec(rental, sha256(&spec.to_bytes()), &spec.to_bytes()).await.unwrap();
     let mut upload = plane.store.begin(rental, sha256(&input), 0).await.unwrap().unwrap();
     upload.write(&input[..60_000]).await.unwrap();
     drop(upload);
@@ -113,10 +138,9 @@ async fn a_provider_that_is_away_is_named_and_one_that_comes_back_is_found() {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let listener = TcpListener::bind(&address).await.unwrap();
     let (events, _inbox) = tokio::sync::mpsc::channel(1);
-    let access = crate::support::access(&plane.rentals);
-    let state = keeper::blobs::ServerState::new(crate::support::config(), plane.store.clone(), access, events);
+    let state = keeper::blobs::ServerState::new(plane.config(), plane.store.clone(), plane.access(), events);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(keeper::blobs::serve(listener, state, async {
+    let server = tokio::spawn(keeper::blobs::serve(listener, None, state, async {
         let _ = stopped.await;
     }));
     assert!(!back.await.unwrap().unwrap().have_spec);
@@ -129,7 +153,8 @@ async fn a_provider_that_is_away_is_named_and_one_that_comes_back_is_found() {
 #[tokio::test]
 async fn private_endpoints_are_refused_outside_the_demo() {
     let plane = Plane::start().await;
-    let error = Client::connect(&plane.endpoint, false, auth(&PrivateKeySigner::random())).await.unwrap_err();
+    let reach = Reach { plain_http: true, ..Reach::default() };
+    let error = Client::connect(&plane.endpoint, &reach, auth(&PrivateKeySigner::random())).await.unwrap_err();
     assert!(error.to_string().contains("a loopback address"), "{error}");
 }
 
@@ -138,7 +163,7 @@ async fn liar(router: Router) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Client::connect(&endpoint, true, auth(&PrivateKeySigner::random())).await.unwrap()
+    Client::connect(&endpoint, &Reach::demo(), auth(&PrivateKeySigner::random())).await.unwrap()
 }
 
 #[tokio::test]
@@ -175,6 +200,9 @@ async fn redirects_are_not_followed_and_endless_answers_end() {
     };
     let error = liar(Router::new().fallback(get(endless))).await.status(id(1)).await.unwrap_err();
     assert!(error.to_string().contains("more than"), "{error}");
+    let packed = || async { ([("content-encoding", "gzip")], "{}") };
+    let error = liar(Router::new().fallback(get(packed))).await.status(id(1)).await.unwrap_err();
+    assert!(error.to_string().contains("content-encoding"), "{error}");
     let rude = || async {
         (
             StatusCode::FORBIDDEN,

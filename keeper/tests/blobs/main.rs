@@ -1,7 +1,11 @@
 //! The data plane over real sockets and real files: honest transfers, cut-off ones, and everything a stranger may try.
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
+mod bucket;
 mod client;
+mod lines;
 mod server;
 mod store;
 mod support;
+mod tls;

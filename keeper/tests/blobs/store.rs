@@ -2,16 +2,25 @@
 
 use std::{fs, path::Path};
 
-use alloy::primitives::Bytes;
+use alloy::{
+    primitives::{Address, Bytes},
+    signers::local::PrivateKeySigner,
+};
 use keeper::{
     blobs::{Store, StoreError, StoreLimits},
-    spec::{RentalSpec, sha256},
+    spec::{Receipt, RentalSpec, Statement, sha256},
 };
 
 use crate::support::{LIMITS, id, noise, result, spec};
 
 async fn accept(store: &Store, number: u64, spec: &RentalSpec) {
-    store.accept_spec(id(number), sha256(&spec.to_bytes()), &spec.to_bytes()).await.unwrap();
+    accept_of(store, AGENT, number, spec).await.unwrap();
+}
+
+const AGENT: Address = Address::repeat_byte(1);
+
+async fn accept_of(store: &Store, agent: Address, number: u64, spec: &RentalSpec) -> Result<RentalSpec, StoreError> {
+    store.accept_spec(id(number), agent, sha256(&spec.to_bytes()), &spec.to_bytes()).await
 }
 
 async fn put(store: &Store, number: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -75,6 +84,28 @@ async fn space_is_bounded_and_comes_back() {
 }
 
 #[tokio::test]
+async fn one_agent_does_not_take_the_whole_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = StoreLimits { agent_rentals: 2, agent_bytes: 10_000, ..LIMITS };
+    let store = Store::open(folder.path(), limits).await.unwrap();
+    let (small, large) = (spec(&[&noise(1_000, 1)]), spec(&[&noise(9_500, 2)]));
+    accept(&store, 1, &small).await;
+    let error = accept_of(&store, AGENT, 2, &large).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Full(text) if text.contains("10000 are taken")), "{error}");
+    accept(&store, 3, &small).await;
+    let error = accept_of(&store, AGENT, 4, &small).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Full(text) if text.contains("2 rentals")), "{error}");
+    // What is there already is no new rental, and others have shares of their own: also after a restart.
+    accept(&store, 1, &small).await;
+    drop(store);
+    let store = Store::open(folder.path(), limits).await.unwrap();
+    assert!(accept_of(&store, AGENT, 4, &small).await.is_err());
+    accept_of(&store, Address::repeat_byte(2), 2, &large).await.unwrap();
+    store.release(id(1)).await.unwrap();
+    accept(&store, 4, &small).await;
+}
+
+#[tokio::test]
 async fn one_rental_does_not_take_all_uploads() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), LIMITS).await.unwrap();
@@ -131,6 +162,42 @@ async fn results_are_published_again_after_a_kill_and_only_if_they_are_right() {
     let (outside, _) = result(id(2), &spec, &[("../store/x", b"x")]);
     let error = store.publish_result(id(2), outside, &out).await.unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn statements_are_kept_in_order_and_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    let key = PrivateKeySigner::random();
+    let work = spec(&[b"x"]);
+    let state = |spec: &RentalSpec, sequence| {
+        let hash = sha256(&spec.to_bytes());
+        Statement::sign(Receipt::heartbeat(id(1), "t0".into(), hash, sequence * 10, sequence), &key).unwrap()
+    };
+    assert!(matches!(store.keep_statement(state(&work, 0)).await, Err(StoreError::NotReferenced { .. })));
+    accept(&store, 1, &work).await;
+    assert_eq!(store.next_sequence(id(1)).await.unwrap(), 0);
+    for sequence in 0..40 {
+        store.keep_statement(state(&work, sequence)).await.unwrap();
+    }
+    // No position is used twice, not even after a kill, and none is left out.
+    drop(store);
+    let store = Store::open(folder.path(), LIMITS).await.unwrap();
+    for sequence in [0, 39, 41] {
+        let error = store.keep_statement(state(&work, sequence)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Sequence { next: 40, .. }), "{error}");
+    }
+    assert_eq!(store.next_sequence(id(1)).await.unwrap(), 40);
+    let kept = store.statements(id(1)).await.unwrap();
+    assert_eq!((kept.len(), &kept[0], kept.last()), (32, &state(&work, 8), Some(&state(&work, 39))));
+    // Another spec under the same id begins anew, and what is released is gone.
+    let other = spec(&[b"y"]);
+    assert!(store.keep_statement(state(&other, 40)).await.is_err());
+    accept(&store, 1, &other).await;
+    assert_eq!(store.next_sequence(id(1)).await.unwrap(), 0);
+    store.keep_statement(state(&other, 0)).await.unwrap();
+    store.release(id(1)).await.unwrap();
+    assert_eq!(files_under(folder.path()), 0);
 }
 
 #[tokio::test]

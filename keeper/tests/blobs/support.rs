@@ -3,28 +3,32 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use alloy::{
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B128, B256, Bytes},
     signers::local::PrivateKeySigner,
 };
+use axum::http::HeaderMap;
 use contracts::{
     bindings::Status,
     ids::{AgreementId, BookId},
 };
 use keeper::{
     blobs::{
-        Access, BlobEvent, Client, ClientAuth, RentalAccess, ResultDocument, ServerConfig, ServerState, Store,
-        StoreLimits, auth::Subject, serve,
+        Access, BlobEvent, Client, ClientAuth, Reach, RentalAccess, ResultDocument, Seen, ServerConfig, ServerLimits,
+        ServerState, Store, StoreLimits, auth::Subject, serve,
     },
     spec::{InputRef, Manifest, OutputRef, Receipt, RentalSpec, TaskSpec, TaskType, result_hash, sha256},
 };
 use tempfile::TempDir;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -32,7 +36,8 @@ use tokio::{
 pub(crate) const CHAIN: u64 = 31_337;
 pub(crate) const MARKET: Address = Address::repeat_byte(0xaa);
 pub(crate) const PROVIDER: Address = Address::repeat_byte(0xbb);
-pub(crate) const LIMITS: StoreLimits = StoreLimits { total_bytes: 1 << 20, rental_bytes: 1 << 19, grace_s: 60 };
+pub(crate) const LIMITS: StoreLimits =
+    StoreLimits { total_bytes: 1 << 20, rental_bytes: 1 << 19, agent_bytes: 1 << 20, agent_rentals: 100, grace_s: 60 };
 
 /// A running data plane.
 pub(crate) struct Plane {
@@ -41,20 +46,30 @@ pub(crate) struct Plane {
     pub(crate) endpoint: String,
     pub(crate) agent: PrivateKeySigner,
     pub(crate) rentals: Arc<Mutex<HashMap<AgreementId, RentalAccess>>>,
+    /// How far the provider's index is.
+    pub(crate) block: Arc<AtomicU64>,
     pub(crate) events: mpsc::Receiver<BlobEvent>,
+    limits: ServerLimits,
+    store_limits: StoreLimits,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Plane {
     pub(crate) async fn start() -> Self {
+        Self::with(ServerLimits::default(), LIMITS).await
+    }
+
+    pub(crate) async fn with(limits: ServerLimits, store_limits: StoreLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), LIMITS).await.unwrap();
+        let store = Store::open(&folder.path().join("store"), store_limits).await.unwrap();
         let rentals = Arc::new(Mutex::new(HashMap::new()));
         let (_, events) = mpsc::channel(1);
         let agent = PrivateKeySigner::random();
         let endpoint = String::new();
-        let mut plane = Self { folder, store, endpoint, agent, rentals, events, stop: None, server: None };
+        let (block, stop, server) = (Arc::new(AtomicU64::new(1)), None, None);
+        let mut plane =
+            Self { folder, store, endpoint, agent, rentals, block, events, limits, store_limits, stop, server };
         plane.serve().await;
         plane
     }
@@ -62,7 +77,7 @@ impl Plane {
     /// Stops the server, opens the store again as after a kill, and serves on.
     pub(crate) async fn restart(&mut self) {
         self.shut_down().await;
-        self.store = Store::open(&self.folder.path().join("store"), LIMITS).await.unwrap();
+        self.store = Store::open(&self.folder.path().join("store"), self.store_limits).await.unwrap();
         self.serve().await;
     }
 
@@ -77,11 +92,46 @@ impl Plane {
         let (sender, events) = mpsc::channel(64);
         self.events = events;
         let (stop, stopped) = oneshot::channel();
-        let state = ServerState::new(config(), self.store.clone(), access(&self.rentals), sender);
+        let state = ServerState::new(self.config(), self.store.clone(), self.access(), sender);
         self.stop = Some(stop);
-        self.server = Some(tokio::spawn(serve(listener, state, async {
+        self.server = Some(tokio::spawn(serve(listener, None, state, async {
             let _ = stopped.await;
         })));
+    }
+
+    pub(crate) fn config(&self) -> ServerConfig {
+        ServerConfig { chain_id: CHAIN, market: MARKET, provider: PROVIDER, limits: self.limits }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        let (rentals, block) = (self.rentals.clone(), self.block.clone());
+        Arc::new(move |rental| {
+            let block = block.load(Ordering::SeqCst);
+            Seen { block, rental: rentals.lock().unwrap().get(&rental).cloned() }
+        })
+    }
+
+    /// A connection without any client's help.
+    pub(crate) async fn socket(&self) -> TcpStream {
+        TcpStream::connect(self.endpoint.trim_start_matches("http://")).await.unwrap()
+    }
+
+    /// A rental whose spec has arrived.
+    pub(crate) async fn delivered(&self, number: u64, spec: &RentalSpec) -> AgreementId {
+        let rental = self.rent(number, spec);
+        let bytes = spec.to_bytes();
+        self.store.accept_spec(rental, self.agent.address(), sha256(&bytes), &bytes).await.unwrap();
+        rental
+    }
+
+    /// The result of a delivered rental over one output.
+    pub(crate) async fn publish(&self, rental: AgreementId, spec: &RentalSpec, output: &[u8]) -> Manifest {
+        let (document, manifest) = result(rental, spec, &[("a.txt", output)]);
+        let out = self.folder.path().join(format!("out-{rental}"));
+        std::fs::create_dir_all(&out).unwrap();
+        std::fs::write(out.join("a.txt"), output).unwrap();
+        self.store.publish_result(rental, document, &out).await.unwrap();
+        manifest
     }
 
     /// A confirmed rental of the agent over `spec`.
@@ -103,7 +153,7 @@ impl Plane {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(&self.endpoint, true, auth(&self.agent)).await.unwrap()
+        Client::connect(&self.endpoint, &Reach::demo(), auth(&self.agent)).await.unwrap()
     }
 
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
@@ -123,6 +173,7 @@ impl Plane {
             body: Vec::new(),
             headers: Vec::new(),
             expires: now() + 30,
+            nonce: B128::random(),
         }
     }
 
@@ -130,15 +181,6 @@ impl Plane {
     pub(crate) fn take_events(&mut self) -> Vec<BlobEvent> {
         std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
-}
-
-pub(crate) fn config() -> ServerConfig {
-    ServerConfig { chain_id: CHAIN, market: MARKET, provider: PROVIDER }
-}
-
-pub(crate) fn access(rentals: &Arc<Mutex<HashMap<AgreementId, RentalAccess>>>) -> Access {
-    let rentals = rentals.clone();
-    Arc::new(move |rental| rentals.lock().unwrap().get(&rental).cloned())
 }
 
 pub(crate) fn auth(signer: &PrivateKeySigner) -> ClientAuth {
@@ -156,6 +198,7 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Vec<u8>,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) expires: u64,
+    pub(crate) nonce: B128,
 }
 
 impl Call<'_> {
@@ -190,17 +233,34 @@ impl Call<'_> {
     }
 
     pub(crate) async fn response(self) -> reqwest::Response {
-        let own = (self.method, self.path.clone(), sha256(&self.body), CHAIN, MARKET);
-        let (method, path, content, chain_id, market) = self.signed.clone().unwrap_or(own);
-        let subject = Subject { method, path: &path, content, chain_id, market, expires_unix_s: self.expires };
-        let headers = subject.sign(&self.signer).unwrap();
+        let signed = self.sign();
         let url = format!("{}{}", self.plane.endpoint, self.path);
-        let mut request =
-            reqwest::Client::new().request(self.method.parse().unwrap(), url).headers(headers).body(self.body);
+        let client = reqwest::Client::new();
+        let mut request = client.request(self.method.parse().unwrap(), url).headers(signed).body(self.body);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
         request.send().await.unwrap()
+    }
+
+    /// What goes over the wire before a body of `length` bytes.
+    pub(crate) fn head(self, length: usize) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n", self.method, self.path);
+        for (name, value) in &self.sign() {
+            head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+        }
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        (head + "\r\n").into_bytes()
+    }
+
+    fn sign(&self) -> HeaderMap {
+        let own = (self.method, self.path.clone(), sha256(&self.body), CHAIN, MARKET);
+        let (method, path, content, chain_id, market) = self.signed.clone().unwrap_or(own);
+        let (path, expires_unix_s, nonce) = (&path, self.expires, self.nonce);
+        let subject = Subject { method, path, content, chain_id, market, expires_unix_s, nonce };
+        subject.sign(&self.signer).unwrap()
     }
 }
 

@@ -1,35 +1,35 @@
 //! An agent's side: hands work to a provider, brings its result and checks it against the chain.
 
-use std::path::PathBuf;
+mod checks;
+mod way;
+
+use std::{path::PathBuf, time::Duration};
 
 use alloy::{
     primitives::{Address, B256, Bytes},
     signers::{Signer, local::PrivateKeySigner},
 };
-use contracts::{
-    bindings::Start,
-    typed_data::{recover, start_digest},
-};
+use contracts::{bindings::Start, typed_data::start_digest};
 use indexer::rows::AgreementRow;
+use tracing::{debug, warn};
 
+use self::{
+    checks::{check, check_bill, check_last, check_order},
+    way::Way,
+};
 use super::{ErrandError, KILLED, retry};
 use crate::{
-    blobs::{Client, ClientAuth, ClientError, ResultDocument},
+    blobs::{Reach, bucket::Bucket},
     intake,
     job::Job,
-    spec::{Manifest, result_hash, sha256},
+    spec::Receipt,
 };
 
 /// Largest result an agent brings, bytes.
 const MAX_RESULT_BYTES: u64 = 1 << 30;
 
-/// Bytes that contradict what the provider signed are a reason to dispute; everything else may pass.
-fn served(error: ClientError) -> ErrandError {
-    match error {
-        ClientError::Content { .. } => ErrandError::Refuted(error.to_string()),
-        other => retry(other),
-    }
-}
+/// How long a provider's index may take to reach the block of the match.
+const BLOCK_TIME: Duration = Duration::from_secs(15);
 
 /// What an agent needs to deal with providers.
 #[derive(Clone, Debug)]
@@ -40,8 +40,12 @@ pub struct Courier {
     pub chain_id: u64,
     /// AIPowerRental.
     pub market: Address,
-    /// Whether providers may be on private addresses.
-    pub allow_private: bool,
+    /// Where providers may be.
+    pub reach: Reach,
+    /// Buckets that it may use, by the URL that providers publish.
+    pub buckets: Vec<(String, Bucket)>,
+    /// Least time that the market bills, seconds.
+    pub min_billed_s: u64,
     /// Folder of the stored inputs.
     pub jobs_dir: PathBuf,
 }
@@ -67,10 +71,6 @@ impl Courier {
         if row.spec_hash != job.spec_hash {
             return Err(retry("the rental is for another spec than the job's"));
         }
-        let client = self.connect(endpoint).await?;
-        let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
-        let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
-        client.push(row.id, &job.spec.to_bytes(), &job.spec, blob).await.map_err(retry)?;
         let start = Start {
             agreementId: row.id.into(),
             offerId: matched.offer_id,
@@ -80,7 +80,18 @@ impl Courier {
         };
         let digest = start_digest(&start, self.chain_id, self.market);
         let signature = self.key.sign_hash(&digest).await.map_err(retry)?;
-        client.countersign(row.id, &Bytes::from(signature.as_bytes().to_vec())).await.map_err(retry)
+        let signature = Bytes::from(signature.as_bytes().to_vec());
+        let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
+        let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
+        let (bytes, spec) = (job.spec.to_bytes(), &job.spec);
+        match self.way(endpoint).await? {
+            Way::Direct(client) => {
+                client.wait_until_known(row.id, matched.block, BLOCK_TIME).await.map_err(retry)?;
+                client.push(row.id, &bytes, spec, blob).await.map_err(retry)?;
+                client.countersign(row.id, &signature).await.map_err(retry)
+            }
+            Way::Bucket(bucket) => bucket.deliver(row.id, &bytes, spec, blob, &signature).await.map_err(retry),
+        }
     }
 
     /// Brings a submitted result and checks it against what the provider put on chain.
@@ -95,11 +106,21 @@ impl Courier {
         job: &Job,
     ) -> Result<Brought, ErrandError> {
         let submitted = row.submitted.as_ref().ok_or_else(|| retry("no result was submitted"))?;
-        let client = self.connect(endpoint).await?;
-        let document = client.result(row.id, row.spec_hash).await.map_err(served)?;
-        let manifest = check(&document, row, submitted.result_hash, submitted.receipt_root, signers)?;
+        let way = self.way(endpoint).await?;
+        let document = way.result(row.id, row.spec_hash).await?;
+        let checked = check(&document, row, submitted.result_hash, submitted.receipt_root, signers);
+        let manifest = checked.map_err(|error| way.blame(error))?;
+        check_bill(&document.receipt, row.id, submitted, self.min_billed_s)?;
+        match way.statements(row.id).await {
+            Ok(statements) => match check_order(&statements, row, signers) {
+                Ok(()) => check_last(&document.receipt, &statements)?,
+                Err(error) => warn!(%error, "the statements on the work under way prove nothing"),
+            },
+            // What was stated on the way may speak against a result; none is needed for it.
+            Err(error) => debug!(rental = %row.id, %error, "no statements on the work under way"),
+        }
         let folder = job.out_dir.clone();
-        let paths = client.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await.map_err(served)?;
+        let paths = way.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await?;
         let files = manifest
             .files
             .iter()
@@ -109,47 +130,20 @@ impl Courier {
         Ok(Brought { exit_code: document.exit_code, files, message: worker_message(&folder, document.exit_code) })
     }
 
-    async fn connect(&self, endpoint: &str) -> Result<Client, ErrandError> {
-        let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
-        Client::connect(endpoint, self.allow_private, auth).await.map_err(retry)
+    /// What the provider states of work under way, checked, oldest first.
+    ///
+    /// # Errors
+    /// [`ErrandError::Refuted`] when the statements contradict each other, [`ErrandError::Unserved`] without them.
+    pub async fn heartbeats(
+        &self,
+        row: &AgreementRow,
+        endpoint: &str,
+        signers: &[Address],
+    ) -> Result<Vec<Receipt>, ErrandError> {
+        let statements = self.way(endpoint).await?.statements(row.id).await?;
+        check_order(&statements, row, signers)?;
+        Ok(statements.into_iter().map(|stated| stated.receipt).collect())
     }
-}
-
-/// Everything that the submitted hashes bind must agree.
-fn check(
-    document: &ResultDocument,
-    row: &AgreementRow,
-    submitted_hash: B256,
-    submitted_root: B256,
-    signers: &[Address],
-) -> Result<Manifest, ErrandError> {
-    let refute = |what: &str| Err(ErrandError::Refuted(format!("rental {}: {what}", row.id)));
-    let receipt = &document.receipt;
-    let manifest_sha256 = sha256(document.manifest.as_bytes());
-    if receipt.digest() != submitted_root {
-        return refute("the receipt is not the one whose hash was submitted");
-    }
-    if receipt.rental != row.id || receipt.spec_hash != row.spec_hash {
-        return refute("the receipt is for other work");
-    }
-    if receipt.manifest_sha256 != manifest_sha256 || receipt.exit_code != document.exit_code {
-        return refute("the manifest or exit code is not the receipt's");
-    }
-    if result_hash(row.id, row.spec_hash, manifest_sha256, document.exit_code) != submitted_hash {
-        return refute("the result is not the one whose hash was submitted");
-    }
-    let signer = recover(&receipt.digest(), &document.receipt_signature);
-    if !signer.is_some_and(|signer| signers.contains(&signer)) {
-        return refute("the receipt is not signed by the provider or its operators");
-    }
-    let manifest: Manifest = match serde_json::from_str(&document.manifest) {
-        Ok(manifest) => manifest,
-        Err(error) => return refute(&format!("the manifest does not parse: {error}")),
-    };
-    if manifest.spec_sha256 != row.spec_hash {
-        return refute("the manifest is for another spec");
-    }
-    Ok(manifest)
 }
 
 /// The message a worker left in `error.json`.

@@ -89,7 +89,7 @@ impl Workshop {
             .map_err(retry)?;
         let began = self.engine.start(&order).await.map_err(retry)?;
         info!(rental = %row.id, container = %began.name, adopted = began.adopted, "worker runs");
-        let (code, seconds) = self.finish(&order).await?;
+        let (code, seconds) = self.beating(row, &task_id, self.finish(&order)).await?;
         self.engine.collect(&order).await.map_err(retry)?;
         let result = self.keep(row, &task_id, &order, code, seconds).await?;
         self.engine.remove(order.id()).await.map_err(retry)?;
@@ -154,7 +154,7 @@ impl Workshop {
             exit_code,
             result_hash: result_hash(row.id, row.spec_hash, manifest_sha256, exit_code),
             seconds,
-            sequence: 0,
+            sequence: self.store.next_sequence(row.id).await.map_err(retry)?,
         };
         let signature = self.key.sign_hash(&receipt.digest()).await.map_err(retry)?.as_bytes().to_vec();
         let signature = Bytes::from(signature);

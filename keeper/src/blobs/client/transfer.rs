@@ -22,7 +22,7 @@ use crate::{
     spec::{InputRef, OutputRef, sha256},
 };
 
-/// An upload that got on by this much may be cut off as often as another one, bytes.
+/// A transfer that got on by this much may be cut off as often as another one, bytes.
 const PROGRESS_BYTES: u64 = 64 * 1024;
 
 impl Client {
@@ -98,11 +98,19 @@ impl Client {
         tokio::fs::create_dir_all(folder).await.map_err(|source| at(folder, source))?;
         let part = folder.join(format!(".{}.part", hex::encode(file.sha256)));
         let mut is_resumed = tokio::fs::try_exists(&part).await.unwrap_or(false);
+        let mut reached = 0;
         let mut pauses = Pauses::new();
         loop {
             match self.download_rest(rental, file, &part).await {
-                Err(error) if error.is_retryable() && pauses.take().await => {
+                Err(error) if error.is_retryable() => {
                     is_resumed = true;
+                    let have = tokio::fs::metadata(&part).await.map_or(0, |found| found.len());
+                    if have >= reached + PROGRESS_BYTES {
+                        (reached, pauses) = (have, Pauses::new());
+                    }
+                    if !pauses.take().await {
+                        return Err(error);
+                    }
                     continue;
                 }
                 other => other?,
@@ -165,7 +173,7 @@ impl Client {
     }
 }
 
-async fn hashed(path: &Path) -> io::Result<(B256, u64)> {
+pub(in crate::blobs) async fn hashed(path: &Path) -> io::Result<(B256, u64)> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || hash_file(&path)).await.map_err(io::Error::other)?
 }

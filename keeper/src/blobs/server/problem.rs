@@ -18,12 +18,15 @@ pub struct Problem {
     pub title: String,
     /// What happened, to which id, and what to do.
     pub detail: String,
+    /// Newest block of the provider's index, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("refused").to_owned();
-        Self { status: status.as_u16(), title, detail: detail.into() }
+        Self { status: status.as_u16(), title, detail: detail.into(), block: None }
     }
 }
 
@@ -53,7 +56,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             StoreError::TooShort { .. } => StatusCode::BAD_REQUEST,
-            StoreError::Offset { .. } | StoreError::Busy { .. } => StatusCode::CONFLICT,
+            StoreError::Offset { .. } | StoreError::Busy { .. } | StoreError::Sequence { .. } => StatusCode::CONFLICT,
             StoreError::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             StoreError::NotReferenced { .. } => StatusCode::NOT_FOUND,
             StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,

@@ -77,6 +77,16 @@ pub enum StoreError {
         /// How many there may be.
         limit: usize,
     },
+    /// A receipt at a position that is not the next.
+    #[error("rental {rental}: the next receipt is at {next}, not at {sequence}; sign it anew for that position")]
+    Sequence {
+        /// The rental.
+        rental: AgreementId,
+        /// Where it belongs.
+        next: u64,
+        /// Where it says it is.
+        sequence: u64,
+    },
     /// Over a bound.
     #[error("{0}")]
     Full(String),

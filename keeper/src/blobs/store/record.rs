@@ -5,6 +5,7 @@
 //! partial/<rental>/<hash>     an upload that is not complete yet
 //! rentals/<rental>.json       a Record: the spec's hash, every blob the rental refers to, the countersignature
 //! rentals/<rental>.result     a ResultDocument, once all its outputs are blobs
+//! rentals/<rental>.statements the newest statements on the work while it was under way
 //! tmp/                        files being written; emptied at every start
 //! ```
 //!
@@ -17,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use contracts::ids::AgreementId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -37,6 +38,9 @@ pub(super) struct Record {
     /// Format, 1.
     pub(super) version: u32,
     pub(super) rental: AgreementId,
+    /// Whose share of the store it takes.
+    #[serde(default)]
+    pub(super) agent: Address,
     pub(super) spec_hash: B256,
     /// The spec and its inputs.
     pub(super) inputs: Vec<BlobRef>,
@@ -98,6 +102,10 @@ impl Paths {
 
     pub(super) fn result(&self, rental: AgreementId) -> PathBuf {
         self.0.join("rentals").join(format!("{rental}.result"))
+    }
+
+    pub(super) fn statements(&self, rental: AgreementId) -> PathBuf {
+        self.0.join("rentals").join(format!("{rental}.statements"))
     }
 
     pub(super) fn temporary(&self) -> PathBuf {

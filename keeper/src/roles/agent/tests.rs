@@ -12,6 +12,7 @@ use super::{
 use crate::{
     job::JobId,
     journal::{Record, State},
+    ledger::{REFUTED, UNSERVED},
     spec::RentalSpec,
 };
 
@@ -137,8 +138,58 @@ fn a_result_that_does_not_hold_is_disputed_in_the_window_and_never_taken() {
     let ledger = Ledger::new([(fetch.key(), record)]);
     let submitted = AgentView { agreements: vec![row(Status::Submitted)], ..view() };
     check(&submitted, &[job()], &ledger, 0, &["dispute/"]);
+    check(&submitted, &[job()], &ledger, 10, &[]);
     let settled = AgentView { agreements: vec![row(Status::Settled)], ..view() };
     check(&settled, &[job()], &ledger, 0, &["failed: "]);
+}
+
+/// A fetch after so many attempts, in this state.
+fn tried(attempt: u32, state: State) -> Ledger {
+    let intent = Intent::Fetch { rental: row(Status::Submitted).id, job: JobId(1) };
+    let key = intent.key();
+    Ledger::new([(key, Record { intent, why: String::new(), attempt, at_s: NOW_S, state })])
+}
+
+/// A result that can be challenged for so long.
+fn submitted_for(window_s: u64, billable_s: u64) -> AgentView {
+    let mut row = row(Status::Submitted);
+    let submitted = row.submitted.as_mut().unwrap();
+    (submitted.challenge_end_s, submitted.billable_s) = (NOW_S + window_s, billable_s);
+    AgentView { agreements: vec![row], ..view() }
+}
+
+#[test]
+fn a_result_that_is_not_served_is_disputed_by_half_of_the_window() {
+    let view = submitted_for(100, 5);
+    let failed = |error: String| tried(1, State::Failed { error });
+    let unserved = failed(format!("{UNSERVED}status 404"));
+    check(&view, &[job()], &unserved, 49, &["fetch/"]);
+    check(&view, &[job()], &unserved, 50, &["dispute/"]);
+    check(&view, &[job()], &unserved, 99, &["dispute/"]);
+    check(&view, &[job()], &unserved, 100, &["fetch/"]);
+    // What goes wrong here is not the provider's fault, nor is that nobody has asked it yet.
+    check(&view, &[job()], &failed("out.txt: no space left on device".into()), 99, &["fetch/"]);
+    check(&view, &[job()], &Ledger::default(), 99, &["fetch/"]);
+    // A first transfer under way has until three quarters, one after a failure has not.
+    check(&view, &[job()], &tried(1, State::Planned), 74, &["fetch/"]);
+    check(&view, &[job()], &tried(1, State::Planned), 75, &["dispute/"]);
+    check(&view, &[job()], &tried(2, State::Planned), 49, &["fetch/"]);
+    check(&view, &[job()], &tried(2, State::Planned), 50, &["dispute/"]);
+    // A short window leaves no time to tell a provider that restarts from one that is gone.
+    check(&submitted_for(40, 5), &[job()], &unserved, 29, &["fetch/"]);
+    check(&submitted_for(40, 5), &[job()], &unserved, 30, &["dispute/"]);
+    check(&submitted_for(10, 5), &[job()], &unserved, 9, &["fetch/"]);
+}
+
+#[test]
+fn a_claim_that_is_small_against_its_deposit_is_let_go() {
+    let unserved = tried(1, State::Failed { error: format!("{UNSERVED}status 404") });
+    check(&submitted_for(100, 0), &[job()], &unserved, 99, &["fetch/"]);
+    check(&submitted_for(100, 2), &[job()], &unserved, 99, &["fetch/"]);
+    check(&submitted_for(100, 3), &[job()], &unserved, 99, &["dispute/"]);
+    // A false result is disputed whatever it costs.
+    let refuted = tried(1, State::Failed { error: format!("{REFUTED}other bytes") });
+    check(&submitted_for(100, 0), &[job()], &refuted, 0, &["dispute/"]);
 }
 
 #[test]

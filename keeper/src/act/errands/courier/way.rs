@@ -1,0 +1,96 @@
+//! How a provider is dealt with: at its own endpoint, or by way of a bucket.
+
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::B256;
+use contracts::ids::AgreementId;
+
+use super::{Courier, ErrandError, retry};
+use crate::{
+    blobs::{
+        Client, ClientAuth, ClientError, ResultDocument,
+        bucket::{Bucket, BucketError},
+    },
+    spec::{Manifest, Statement},
+};
+
+pub(super) enum Way {
+    Direct(Client),
+    Bucket(Bucket),
+}
+
+impl Courier {
+    /// The way to a provider by what it published.
+    pub(super) async fn way(&self, endpoint: &str) -> Result<Way, ErrandError> {
+        if endpoint.starts_with("s3://") {
+            let found = self.buckets.iter().find(|(url, _)| url == endpoint);
+            // Without the right to its bucket nothing can be said about what the provider serves.
+            let (_, bucket) = found.ok_or_else(|| {
+                retry(format!("the provider uses the bucket {endpoint:?}; name it in agent.buckets to deal with it"))
+            })?;
+            return Ok(Way::Bucket(bucket.clone()));
+        }
+        let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
+        Client::connect(endpoint, &self.reach, auth).await.map(Way::Direct).map_err(served)
+    }
+}
+
+impl Way {
+    pub(super) async fn result(&self, rental: AgreementId, spec_hash: B256) -> Result<ResultDocument, ErrandError> {
+        match self {
+            Self::Direct(client) => client.result(rental, spec_hash).await.map_err(served),
+            Self::Bucket(bucket) => bucket.result(rental).await.map_err(found),
+        }
+    }
+
+    pub(super) async fn outputs(
+        &self,
+        rental: AgreementId,
+        manifest: &Manifest,
+        folder: &Path,
+        max_bytes: u64,
+    ) -> Result<Vec<PathBuf>, ErrandError> {
+        match self {
+            Self::Direct(client) => client.outputs(rental, manifest, folder, max_bytes).await.map_err(served),
+            Self::Bucket(bucket) => bucket.outputs(rental, manifest, folder, max_bytes).await.map_err(found),
+        }
+    }
+
+    /// Whom a result that does not hold speaks against: its provider, if nobody else can have put it there.
+    pub(super) fn blame(&self, error: ErrandError) -> ErrandError {
+        match (self, error) {
+            (Self::Bucket(_), ErrandError::Refuted(text)) => ErrandError::Unserved(text),
+            (_, error) => error,
+        }
+    }
+
+    /// None by way of a bucket: what is written there every 10 s would cost more than it tells.
+    pub(super) async fn statements(&self, rental: AgreementId) -> Result<Vec<Statement>, ErrandError> {
+        match self {
+            Self::Direct(client) => client.statements(rental).await.map_err(served),
+            Self::Bucket(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Bytes that contradict what the provider signed are a reason to dispute, and so is a provider that keeps them to
+/// itself; what goes wrong here is not.
+fn served(error: ClientError) -> ErrandError {
+    match error {
+        ClientError::Content { .. } => ErrandError::Refuted(error.to_string()),
+        ClientError::Unreachable { .. } | ClientError::Refused { .. } | ClientError::Endpoint(_) => {
+            ErrandError::Unserved(error.to_string())
+        }
+        other => retry(other),
+    }
+}
+
+/// Others may write to a bucket too, so what is wrong there is not served, but refutes nobody. A bucket that does not
+/// answer is not the provider.
+fn found(error: BucketError) -> ErrandError {
+    match error {
+        BucketError::Content { .. } => ErrandError::Unserved(error.to_string()),
+        error if error.is_missing() => ErrandError::Unserved(error.to_string()),
+        other => retry(other),
+    }
+}

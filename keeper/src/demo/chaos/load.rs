@@ -1,0 +1,89 @@
+//! A steady stream of work: as many jobs at once as the providers have slots.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use keeper::socket::{self, ClientError, Reply, Request};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    stage::{PROVIDERS, Stage},
+    work::{Piece, pieces},
+};
+
+/// The stream, until it is ended.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<eyre::Result<()>>,
+}
+
+impl Load {
+    /// Starts handing work to the agent.
+    ///
+    /// # Errors
+    /// When the inputs cannot be worked on.
+    pub(crate) fn begin(stage: &Stage, inputs: &[PathBuf]) -> eyre::Result<Self> {
+        let stop = CancellationToken::new();
+        let pieces = pieces(inputs, &stage.data.join("results"))?;
+        let task = tokio::spawn(hand_in(stage.data_dir("agent"), pieces, stop.clone()));
+        Ok(Self { stop, task })
+    }
+
+    /// Hands nothing in any more.
+    ///
+    /// # Errors
+    /// When the agent refused a piece of work.
+    pub(crate) async fn end(self) -> eyre::Result<()> {
+        self.stop.cancel();
+        self.task.await?
+    }
+}
+
+async fn hand_in(agent: PathBuf, pieces: Vec<Piece>, stop: CancellationToken) -> eyre::Result<()> {
+    let at_once = PROVIDERS.iter().map(|role| usize::from(role.slots)).sum();
+    let mut next = pieces.iter().cycle();
+    while !stop.is_cancelled() {
+        if active(&agent).await?.is_some_and(|active| active < at_once)
+            && let Some(piece) = next.next()
+        {
+            match socket::ask(&agent, &Request::Rent(piece.request.clone()), |_| ControlFlow::Break(())).await {
+                Ok(Reply::Error { text }) => eyre::bail!("{}: {text}", piece.label),
+                Ok(_) => continue,
+                // The agent is away, or went away: it has the job or not, and either is fine.
+                Err(ClientError::Reply(error)) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+/// Jobs that are not over; `None` while the agent is away.
+async fn active(agent: &Path) -> eyre::Result<Option<usize>> {
+    match socket::ask(agent, &Request::Status, |_| ControlFlow::Continue(())).await {
+        Ok(Reply::Document { body }) => {
+            let jobs = body["jobs"].as_array().cloned().unwrap_or_default();
+            Ok(Some(jobs.iter().filter(|job| job["outcome"]["state"] == "active").count()))
+        }
+        Ok(Reply::Error { text }) => eyre::bail!("the agent's status: {text}"),
+        Ok(_) | Err(ClientError::NoKeeper(_) | ClientError::Gone | ClientError::Io(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until every job is over.
+///
+/// # Errors
+/// When the agent's answers make no sense.
+pub(crate) async fn await_jobs(stage: &Stage) -> eyre::Result<()> {
+    let agent = stage.data_dir("agent");
+    while active(&agent).await? != Some(0) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
+}
