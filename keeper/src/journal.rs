@@ -310,9 +310,14 @@ impl Journal {
     fn write<T: Serialize>(&self, what: &str, key: &[u8], value: &T) -> Result<(), JournalError> {
         let mut batch = WriteBatch::default();
         put(&mut batch, key, value)?;
-        crash::point(what, Moment::Before);
+        self.write_batch(&[what], batch)
+    }
+
+    /// Writes all of `batch`; `whats` are of [`crash::WRITES`].
+    fn write_batch(&self, whats: &[&str], batch: WriteBatch) -> Result<(), JournalError> {
+        whats.iter().for_each(|what| crash::point(what, Moment::Before));
         self.db.write_opt(batch, &synced())?;
-        crash::point(what, Moment::After);
+        whats.iter().for_each(|what| crash::point(what, Moment::After));
         Ok(())
     }
 

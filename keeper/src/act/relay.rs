@@ -25,7 +25,7 @@ mod resend;
 mod track;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -57,6 +57,8 @@ use crate::{
 const WAITING: usize = 1_024;
 /// Longest pause between attempts to reach a chain that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What was seen of the chain so lately is good enough to sign with.
+const FRESH: Duration = Duration::from_secs(2);
 /// First bytes of the code of an account that is delegated to a contract (EIP-7702).
 const DELEGATED: [u8; 3] = [0xef, 0x01, 0x00];
 
@@ -224,6 +226,8 @@ struct Worker {
     out: mpsc::Sender<Event>,
     /// Planned, not yet signed.
     waiting: VecDeque<Record>,
+    /// Their keys.
+    waits: HashSet<String>,
     /// Signed, not yet final: what the journal's outbox holds.
     parcels: BTreeMap<u64, Parcel>,
     /// What this run has handed to the node, by nonce.
@@ -274,6 +278,7 @@ impl Worker {
             policy: Policy::new(&relay),
             out,
             waiting: VecDeque::new(),
+            waits: HashSet::new(),
             next: parcels.keys().next_back().map_or(0, |last| last + 1),
             parcels,
             sent: HashMap::new(),
@@ -292,7 +297,7 @@ impl Worker {
     fn take(&mut self, record: Record) -> Result<(), RelayError> {
         let key = record.intent.key();
         let planned = self.relay.journal.record(&key)?.is_some_and(|record| record.state == State::Planned);
-        if planned && !self.waiting.iter().any(|waiting| waiting.intent.key() == key) {
+        if planned && self.waits.insert(key.clone()) {
             self.waiting.push_back(record);
         } else {
             debug!(%key, "is under way already");
@@ -305,14 +310,7 @@ impl Worker {
         if Instant::now() < self.not_before {
             return Ok(());
         }
-        let worked = async {
-            if self.looked.is_none_or(|at| at.elapsed() >= self.relay.poll) {
-                self.look().await?;
-                self.looked = Some(Instant::now());
-            }
-            self.pack().await
-        };
-        match worked.await {
+        match self.work().await {
             Ok(()) => {
                 self.pause = self.relay.poll;
                 Ok(())
@@ -328,7 +326,21 @@ impl Worker {
         }
     }
 
-    /// Whether a parcel is signed and neither mined nor lost.
+    async fn work(&mut self) -> Result<(), Trouble> {
+        let age = self.looked.map_or(Duration::MAX, |at| at.elapsed());
+        if age < FRESH {
+            // What waits does not wait for the look.
+            self.pack().await?;
+        }
+        if age >= self.relay.poll {
+            self.look().await?;
+            self.looked = Some(Instant::now());
+            self.pack().await?;
+        }
+        Ok(())
+    }
+
+    /// What is signed and neither mined nor lost.
     fn in_flight(&self) -> impl Iterator<Item = &Parcel> {
         self.parcels.values().filter(|parcel| parcel.landed.is_none() && !parcel.settled)
     }

@@ -25,11 +25,22 @@ use contracts::{
 use eyre::{Context as _, OptionExt as _, ensure};
 
 /// Money of the wallet, and its limits: far more than a measurement bids.
-const FUNDS: u128 = 1_000_000_000_000_000_000_000_000;
+const FUNDS: u128 = 1_000_000_000_000_000_000_000;
+
+/// The program; it ends with the value.
+struct Anvil(Child);
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        // The launcher hands SIGTERM on to the program it started.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
 
 /// The chain; it ends with the value.
 pub(crate) struct Chain {
-    anvil: Child,
+    _anvil: Anvil,
     /// Its address.
     pub(crate) url: String,
     /// Access; the node signs for its own accounts.
@@ -42,23 +53,16 @@ pub(crate) struct Chain {
     pub(crate) session: PrivateKeySigner,
 }
 
-impl Drop for Chain {
-    fn drop(&mut self) {
-        // The launcher hands SIGTERM on to the program it started.
-        let _ = Command::new("kill").arg(self.anvil.id().to_string()).status();
-        let _ = self.anvil.wait();
-    }
-}
-
 impl Chain {
     /// Starts it with a block a second from the moment that everything is set up.
     pub(crate) async fn start(anvil: &Path) -> eyre::Result<Self> {
-        let mut anvil = Command::new(anvil)
+        let anvil = Command::new(anvil)
             .args(["--port", "0", "--order", "fifo", "--gas-limit", "3000000000"])
             .stdout(Stdio::piped())
             .spawn()
             .wrap_err_with(|| format!("{} does not start; run `npm ci`, or name it with --anvil", anvil.display()))?;
-        let mut lines = BufReader::new(anvil.stdout.take().ok_or_eyre("anvil has no output")?).lines();
+        let mut anvil = Anvil(anvil);
+        let mut lines = BufReader::new(anvil.0.stdout.take().ok_or_eyre("anvil has no output")?).lines();
         let address = lines
             .find_map(|line| line.ok()?.strip_prefix("Listening on ").map(str::to_owned))
             .ok_or_eyre("anvil does not say where it listens")?;
@@ -90,7 +94,7 @@ impl Chain {
         let wallet = made.logs().iter().find_map(|log| Factory::AgentRegistered::decode_log(&log.inner).ok());
         let wallet = wallet.ok_or_eyre("the wallet was not made")?.wallet;
         call(&rpc, admin, market.token, IERC20::mintCall { to: wallet, value: U256::from(FUNDS) }).await?;
-        let chain = Self { anvil, url, rpc, market, wallet, session };
+        let chain = Self { _anvil: anvil, url, rpc, market, wallet, session };
         chain.fund(chain.session.address()).await?;
         Ok(chain)
     }

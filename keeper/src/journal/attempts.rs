@@ -129,12 +129,9 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let attempts = self.moved(rental, number, AttemptState::Accepted, now_s)?;
         let mut batch = WriteBatch::default();
-        batch.put(attempts_key(rental), to_json(&attempts_key(rental), &attempts)?);
-        batch.put(result_key(rental), to_json(&result_key(rental), result)?);
-        crash::point("result", Moment::Before);
-        self.db.write_opt(batch, &synced())?;
-        crash::point("result", Moment::After);
-        Ok(())
+        put(&mut batch, &attempts_key(rental), &attempts)?;
+        put(&mut batch, &result_key(rental), result)?;
+        self.write_batch(&["result"], batch)
     }
 
     /// Forgets a rental's attempts.
@@ -168,10 +165,6 @@ impl Journal {
 
 fn attempts_key(rental: AgreementId) -> Vec<u8> {
     [b"a/".as_slice(), &rental.to_be_bytes()].concat()
-}
-
-fn to_json<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, JournalError> {
-    serde_json::to_vec(value).map_err(|source| JournalError::Record { key: utf8(key), source })
 }
 
 #[cfg(test)]

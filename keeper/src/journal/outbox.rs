@@ -14,8 +14,7 @@ use contracts::ids::AgreementId;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, Record, State, check_transition, parse, put, record_key, synced, utf8};
-use crate::crash::{self, Moment};
+use super::{Journal, JournalError, Record, State, check_transition, parse, put, record_key, utf8};
 
 /// One nonce of one account, and all that was signed for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,13 +195,13 @@ impl Journal {
                 batch.delete_range(gas_key(sender, 0), gas_key(sender, old));
             }
         }
+        let mut whats: Vec<&str> = commit.states.iter().map(|(_, state)| state.name()).collect();
+        whats.dedup();
         // A change of parcels alone has no record's state to be named by.
-        let names: Vec<_> = commit.states.iter().map(|(_, state)| state.name()).collect();
-        let names = if names.is_empty() { vec!["parcel"] } else { names };
-        names.iter().for_each(|name| crash::point(name, Moment::Before));
-        self.db.write_opt(batch, &synced())?;
-        names.iter().for_each(|name| crash::point(name, Moment::After));
-        Ok(())
+        if whats.is_empty() {
+            whats.push("parcel");
+        }
+        self.write_batch(&whats, batch)
     }
 
     /// Moves a journal of format 1 on: it kept the bytes of a signed transaction in the intent's own record.
@@ -213,7 +212,7 @@ impl Journal {
             let record: Record = parse(&key, value.to_string().as_bytes())?;
             let raw = value["state"]["raw"].as_str().and_then(|hex| hex.parse::<Bytes>().ok());
             let parcel = raw.and_then(|raw| parcel_of(&name, &record, &raw));
-            let parcel = parcel.ok_or_else(|| JournalError::Upgrade(name))?;
+            let parcel = parcel.ok_or(JournalError::Upgrade(name))?;
             put(batch, &parcel_key(parcel.sender, parcel.nonce), &parcel)?;
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! The way of a transaction: many under way, every crash on the way, until it is final.
 
-use alloy::primitives::Address;
+use alloy::{primitives::Address, providers::Provider, signers::local::PrivateKeySigner};
 use keeper::{
+    act::relay::fleet,
     event::{Done, Intent},
     journal::State,
 };
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     proxy::Fault,
@@ -128,6 +131,36 @@ async fn a_crash_at_any_step_loses_and_doubles_nothing() {
     assert_eq!(world.registrations().await, 4);
     assert_eq!(world.bids().await.len(), 5);
     assert!(world.bids().await.values().all(|times| *times == 1));
+    world.at_rest().await;
+}
+
+/// Two accounts send side by side; what the session key signs goes through the first alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_work_side_by_side() {
+    let world = World::new().await;
+    let second = PrivateKeySigner::random();
+    world.raw("anvil_setBalance", serde_json::json!([second.address(), "0x56bc75e2d63100000"])).await;
+    let mut other = world.relay();
+    other.signer = second.clone();
+    other.session = None;
+    let (first, other) = (Running::start(world.relay()), Running::start(other));
+    let (inbox, records) = mpsc::channel(16);
+    let relays = vec![first.inbox(), other.inbox()];
+    let addresses = world.relay().addresses;
+    let sharing = tokio::spawn(fleet::share(records, relays, addresses, CancellationToken::new()));
+    let [register, approve] = direct();
+    let bids = [world.bid(1).await, world.bid(2).await];
+    for intent in [&register, &approve].into_iter().chain(&bids) {
+        inbox.send(world.journal.plan(intent.clone(), "wished".into(), 1).unwrap()).await.unwrap();
+    }
+    for intent in [&register, &approve].into_iter().chain(&bids) {
+        first.until(&world, intent, "done", true).await;
+    }
+    assert_eq!(world.rpc.get_transaction_count(second.address()).await.unwrap(), 1);
+    assert!(world.journal.parcels(second.address()).unwrap().is_empty());
+    assert_eq!(world.registrations().await, 1);
+    assert!(world.bids().await.values().all(|times| *times == 1));
+    sharing.abort();
     world.at_rest().await;
 }
 

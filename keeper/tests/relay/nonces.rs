@@ -57,9 +57,12 @@ async fn a_stuck_transaction_is_replaced_under_its_nonce() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_paid_is_cancelled_and_the_account_goes_on() {
     let world = World::new().await;
-    let mut relay = world.relay();
-    relay.config = RelayConfig { max_fee_gwei: 10.0, ..relay.config };
-    let running = Running::start(relay);
+    let capped = || {
+        let mut relay = world.relay();
+        relay.config = RelayConfig { max_fee_gwei: 10.0, ..relay.config };
+        relay
+    };
+    let running = Running::start(capped());
     let [register, approve] = direct();
     running.plan(&world, &register).await;
     world.pooled(1).await;
@@ -85,6 +88,9 @@ async fn what_cannot_be_paid_is_cancelled_and_the_account_goes_on() {
     assert_eq!(world.registrations().await, 0);
     assert_eq!(world.count().await, 1, "the nonce is used");
     dear(&world, 1_000_000_000).await;
+    // A new relay looks before it sends.
+    running.kill().await;
+    let running = Running::start(capped());
     running.plan(&world, &approve).await;
     running.until(&world, &approve, "done", true).await;
     assert_eq!(world.count().await, 2);
@@ -128,7 +134,8 @@ async fn what_a_reorganisation_drops_is_sent_again() {
     world.at_rest().await;
 }
 
-/// Somebody else uses the account while nothing is under way: its nonces are taken from the chain.
+/// Somebody else uses the account: its nonces are taken from the chain, and what lost its nonce is signed anew once that
+/// is safe.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_that_others_use_is_reconciled() {
     let world = World::new().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::{primitives::B256, providers::Provider};
 use indexer::Head;
 use keeper::{config::RelayConfig, event::Intent, journal::State};
 use tokio::sync::watch;
@@ -80,22 +80,24 @@ async fn an_index_that_lags_or_contradicts_stops_sending() {
         hash: block.header.hash,
         timestamp: block.header.timestamp,
     };
-    use alloy::providers::Provider;
     let head = newest(world.rpc.get_block(alloy::eips::BlockId::latest()).await.unwrap().unwrap());
-    let (index, heads) = watch::channel(Head { number: head.number - 25, ..head });
-    let mut relay = world.relay();
-    relay.index = Some(heads);
-    let running = Running::start(relay);
-    let error = refusal(&world, &running, &register).await;
-    assert!(error.contains("policy index") && error.contains("25 blocks"), "{error}");
-
-    index.send_replace(Head { hash: B256::repeat_byte(1), ..head });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let error = refusal(&world, &running, &register).await;
-    assert!(error.contains("another block"), "{error}");
-
-    index.send_replace(head);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let with = |head: Head| {
+        let mut relay = world.relay();
+        relay.index = Some(watch::channel(head).1);
+        relay
+    };
+    let cases = [
+        (Head { number: head.number - 25, ..head }, "25 blocks"),
+        (Head { hash: B256::repeat_byte(1), ..head }, "another block"),
+        (Head { number: head.number - 3, hash: B256::repeat_byte(1), ..head }, "another block"),
+    ];
+    for (seen, words) in cases {
+        let running = Running::start(with(seen));
+        let error = refusal(&world, &running, &register).await;
+        assert!(error.contains("policy index") && error.contains(words), "{error}");
+        running.kill().await;
+    }
+    let running = Running::start(with(head));
     running.plan(&world, &register).await;
     running.until(&world, &register, "included", true).await;
     running.until(&world, &register, "done", true).await;

@@ -278,6 +278,11 @@ impl Running {
         Self { inbox, events, task }
     }
 
+    /// Where records go.
+    pub fn inbox(&self) -> mpsc::Sender<Record> {
+        self.inbox.clone()
+    }
+
     /// Plans an intent as the keeper's loop does.
     pub async fn plan(&self, world: &World, intent: &Intent) {
         let record = world.journal.plan(intent.clone(), "wished".into(), 1).unwrap();

@@ -161,6 +161,16 @@ pub(super) async fn receipt(provider: &DynProvider, parcel: &Parcel) -> Result<O
     Ok(None)
 }
 
+/// Whether the node knows any version of a parcel, mined or not.
+pub(super) async fn knows(provider: &DynProvider, parcel: &Parcel) -> Result<bool, Trouble> {
+    for version in &parcel.versions {
+        if patiently(provider.get_transaction_by_hash(version.hash)).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Hands bytes to the node.
 pub(super) async fn send(provider: &DynProvider, version: &Version) -> Answer {
     match tokio::time::timeout(PATIENCE, provider.send_raw_transaction(&version.raw)).await {

@@ -84,7 +84,11 @@ impl Worker {
     }
 
     fn drop_waiting(&mut self, key: &str) {
-        self.waiting.retain(|record| record.intent.key() != key);
+        self.waits.remove(key);
+        // What is dropped is near the front.
+        if let Some(at) = self.waiting.iter().position(|record| record.intent.key() == key) {
+            self.waiting.remove(at);
+        }
     }
 
     async fn pack_direct(&mut self, seen: Seen, record: &Record, to: Address, data: Bytes) -> Result<(), Trouble> {
@@ -176,11 +180,11 @@ impl Worker {
         let signer = session.key.address();
         let forwarder = Forwarder::new(session.forwarder, &self.relay.provider);
         let first = patiently(forwarder.nonces(signer).call()).await?.saturating_to();
-        let mut nonce = self.next_request(signer, first);
+        let nonces = self.next_request(signer, first)..;
         let deadline_s = seen.timestamp_s + FORWARD_LIFETIME_S;
         let (mut requests, mut items, mut ran_all, mut most_gas) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut overhead = BASE_GAS;
-        for (record, data, ran) in ready {
+        for (nonce, (record, data, ran)) in nonces.zip(ready) {
             let gas = (ran.gas_used() + ran.gas_used() / 2).max(FORWARD_GAS_FLOOR);
             let length = data.len() as u64 + 512;
             let more = FORWARD_OVERHEAD_GAS + length * BYTE_GAS;
@@ -212,7 +216,6 @@ impl Worker {
             });
             requests.push(signed);
             ran_all.push(ran);
-            nonce += 1;
         }
         let data = Forwarder::executeBatchCall { requests, refundReceiver: self.account }.abi_encode();
         let call = ContractCall { from: self.account, to: session.forwarder, data: data.into() };
@@ -266,8 +269,8 @@ impl Worker {
         };
         self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
         for item in &parcel.items {
+            self.drop_waiting(&item.key);
             info!(key = %item.key, account = %self.account, nonce, tx = %hash, batch = parcel.items.len(), "signed");
-            self.waiting.retain(|record| record.intent.key() != item.key);
         }
         self.parcels.insert(nonce, parcel);
         self.next = nonce + 1;

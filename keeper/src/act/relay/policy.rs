@@ -20,9 +20,6 @@ use crate::{clock::now_s, config::RelayConfig, journal::Parcel, preflight::Contr
 
 /// Seconds of a day.
 pub(super) const DAY_S: u64 = 86_400;
-/// Looks in a row at which the index must contradict the chain: just after a reorganisation it may for a moment.
-const CONTRADICTIONS: u32 = 2;
-
 /// A rule that forbids sending; the text names the rule and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -65,7 +62,6 @@ pub(super) struct Policy {
     balance_wei: U256,
     /// Why the index cannot be trusted now.
     index: Option<Refusal>,
-    contradictions: u32,
     judged: B256,
     warned: bool,
     failures: u32,
@@ -116,7 +112,6 @@ impl Policy {
             spent_wei: U256::ZERO,
             balance_wei: U256::MAX,
             index: None,
-            contradictions: 0,
             judged: B256::ZERO,
             warned: false,
             failures: 0,
@@ -153,11 +148,10 @@ impl Policy {
             false => chain::hash_at(&relay.provider, head.number).await?,
         };
         if hash == Some(head.hash) {
-            (self.contradictions, self.judged) = (0, head.hash);
+            self.judged = head.hash;
             return Ok(None);
         }
-        self.contradictions += 1;
-        Ok((self.contradictions >= CONTRADICTIONS).then_some(Refusal::Contradicted(head.number)))
+        Ok(Some(Refusal::Contradicted(head.number)))
     }
 
     /// Whether anything may be sent now.

@@ -56,6 +56,8 @@ impl Worker {
                 self.free_requests(seen).await?;
             }
             self.tracked = seen.hash;
+            // So that the next preflight finds it; if it fails, that one reads for itself.
+            let _ = patiently(self.relay.preflight.warm()).await;
         }
         self.policy.see(&self.relay, &seen).await?;
         self.resend(seen).await
@@ -187,17 +189,46 @@ impl Worker {
             self.in_flight().map(|parcel| parcel.nonce).filter(|nonce| (first..count).contains(nonce)).collect();
         for nonce in candidates {
             let Some(mut parcel) = self.parcels.get(&nonce).cloned() else { continue };
-            // Asked once more: the receipt may have come between the two reads.
-            if chain::receipt(&self.relay.provider, &parcel).await?.is_some() {
+            // Asked once more, and in another way: an endpoint that has lost a receipt must not make it be sent twice.
+            let provider = &self.relay.provider;
+            if chain::receipt(provider, &parcel).await?.is_some() || chain::knows(provider, &parcel).await? {
                 continue;
             }
             warn!(account = %self.account, nonce, "somebody else used this nonce of the account: keep its key to one keeper");
-            for item in parcel.items.iter_mut().filter(|item| item.request.is_none()) {
-                let error = format!("nonce {nonce} of {} went to a transaction of somebody else", self.account);
-                item.verdict = Some(Verdict::Refused { error });
-            }
+            // What needs no session key is signed anew at once: the old bytes can never land.
+            let (requests, direct): (Vec<_>, Vec<_>) = parcel.items.drain(..).partition(|item| item.request.is_some());
+            parcel.items = requests;
             self.parcels.remove(&nonce);
-            self.settle(parcel).await?;
+            let again = direct.into_iter().map(|item| item.key).collect();
+            self.settle_unmined(parcel, again).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps of a parcel whose nonce is gone only what others could still bring, and plans the intents of `again` anew.
+    async fn settle_unmined(&mut self, mut parcel: Parcel, again: Vec<String>) -> Result<(), RelayError> {
+        parcel.settled = true;
+        let mut commit = Commit::default();
+        commit.states = again.iter().map(|key| (key.clone(), State::Planned)).collect();
+        match parcel.items.is_empty() {
+            true => commit.forget.push(parcel.nonce),
+            false => commit.keep.push(&parcel),
+        }
+        self.write(&commit)?;
+        self.sent.remove(&parcel.nonce);
+        if !parcel.items.is_empty() {
+            self.parcels.insert(parcel.nonce, parcel);
+        }
+        self.requeue(again)
+    }
+
+    /// Takes intents in again whose signed bytes can no longer land.
+    fn requeue(&mut self, again: Vec<String>) -> Result<(), RelayError> {
+        for key in again {
+            info!(%key, "what was signed for it can no longer land; it is signed anew");
+            if let Some(record) = self.relay.journal.record(&key)? {
+                self.take(record)?;
+            }
         }
         Ok(())
     }
@@ -304,12 +335,7 @@ impl Worker {
                 true => self.parcels.remove(&parcel.nonce),
                 false => self.parcels.insert(parcel.nonce, parcel),
             };
-            for key in again {
-                info!(%key, "its forward request can no longer land; it is signed anew");
-                if let Some(record) = self.relay.journal.record(&key)? {
-                    self.waiting.push_back(record);
-                }
-            }
+            self.requeue(again)?;
             for (key, outcome) in told {
                 self.rounds.remove(&key);
                 self.tell(key, outcome).await;
