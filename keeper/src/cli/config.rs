@@ -29,7 +29,7 @@ pub(super) struct Check {
 #[derive(Args)]
 pub(super) struct Show {
     /// Configuration file; without one, the preset alone is shown.
-    #[arg(long, env = "KEEPER_CONFIG", conflicts_with = "preset")]
+    #[arg(long, env = "KEEPER_CONFIG")]
     config: Option<PathBuf>,
     /// demo or l2.
     #[arg(long)]

@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use alloy::primitives::Address;
 use clap::{Args, Parser, Subcommand};
 use contracts::units::Amount;
 use eyre::{Context as _, bail};
@@ -168,10 +169,13 @@ fn amount(body: &Value) -> Amount {
     serde_json::from_value(body.clone()).unwrap_or_default()
 }
 
-/// A text of a document; `-` for what is absent.
+/// A text of a document, addresses with their checksum; `-` for what is absent.
 fn text(body: &Value) -> String {
     match body {
         Value::Null => "-".into(),
+        Value::String(text) if text.len() == 42 => {
+            text.parse::<Address>().map_or_else(|_| text.clone(), |address| address.to_string())
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }

@@ -63,7 +63,7 @@ async fn what_an_operator_sees_and_does() {
 
     // Offers: another price, then the end, which outlives a restart.
     let number = offer.to_string();
-    does(&["offer", "list", "--data-dir", &at_provider], &[&number, "open", "cpu_only", "0 of 2"]);
+    does(&["offer", "list", "--data-dir", &at_provider], &[&number, "open", "cpu_only", "of 2"]);
     refuses(&["offer", "list", "--data-dir", &at_agent], &["no [provider] table"]);
     refuses(&["offer", "update", &number, "--data-dir", &at_provider], &["--reserve-per-hour"]);
     refuses(&["offer", "update", "99", "--reserve-per-hour", "1", "--data-dir", &at_provider], &["no offer 99"]);

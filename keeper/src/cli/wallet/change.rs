@@ -8,7 +8,7 @@ use alloy::{
 };
 use clap::Args;
 use contracts::{
-    bindings::{IAgentWallet as Wallet, IERC20, WalletLimits},
+    bindings::{IAgentWallet as Wallet, IERC20, KeyPolicy, WalletLimits},
     units::Amount,
 };
 use eyre::{Context as _, bail};
@@ -187,7 +187,7 @@ impl Limits {
 impl Authorise {
     pub(super) async fn run(self) -> eyre::Result<ExitCode> {
         let (owner, wallet) = self.plain.open().await?;
-        authorise(&owner, wallet, self.session_key, &self.policy).await
+        authorise(&owner, wallet, self.session_key, &self.policy, None).await
     }
 }
 
@@ -206,15 +206,21 @@ impl Delegate {
                 "{parent} may not delegate; its owner grants that with `keeper wallet authorise {parent} --rights bid,cancel,dispute,delegate`"
             );
         }
-        authorise(&owner, wallet, self.session_key, &self.policy).await
+        authorise(&owner, wallet, self.session_key, &self.policy, Some(&state.policy)).await
     }
 }
 
-async fn authorise(owner: &Owner, wallet: Address, key: Address, policy: &PolicyArgs) -> eyre::Result<ExitCode> {
+async fn authorise(
+    owner: &Owner,
+    wallet: Address,
+    key: Address,
+    policy: &PolicyArgs,
+    parent: Option<&KeyPolicy>,
+) -> eyre::Result<ExitCode> {
     if key == Address::ZERO || key == wallet {
         bail!("{key} can be no session key; give the address that `keeper new-key` printed");
     }
-    let policy = policy.policy(&owner.chain, None).await?;
+    let policy = policy.policy(&owner.chain, None, parent).await?;
     let data = Wallet::authorizeAgentCall { agent: key, policy }.abi_encode();
     let sent = owner.send(wallet, data, "authorising the key").await?;
     let contract = Wallet::new(wallet, &owner.chain.provider);

@@ -56,7 +56,7 @@ impl Create {
             lifetime: units(lifetime, "--lifetime")?,
         };
         let (agent, policy) = match self.session_key {
-            Some(agent) => (agent, self.policy.policy(&owner.chain, Some(self.daily)).await?),
+            Some(agent) => (agent, self.policy.policy(&owner.chain, Some(self.daily), None).await?),
             None => (Address::ZERO, KeyPolicy::default()),
         };
         let salt = B256::from(U256::from(self.number));

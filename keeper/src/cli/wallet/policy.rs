@@ -20,12 +20,17 @@ use crate::cli::{
     span,
 };
 
+/// A key lives so long unless told otherwise, seconds.
+const DEFAULT_VALID_S: u64 = 30 * 86_400;
+/// Bid, cancel, dispute.
+const DEFAULT_RIGHTS: u8 = 1 | 2 | 4;
+
 /// Rights and limits of a key. Prefixed on the command line, since a wallet has limits too.
 #[derive(Args)]
 pub(super) struct PolicyArgs {
-    /// The key is dead after this.
-    #[arg(long, default_value = "30d", value_parser = humantime::parse_duration)]
-    valid_for: Duration,
+    /// The key is dead after this; 30 days if absent.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    valid_for: Option<Duration>,
     /// Most it may spend plus reserve in 24 hours, AIT.
     #[arg(long, value_name = "AIT")]
     key_daily: Option<Amount>,
@@ -38,8 +43,8 @@ pub(super) struct PolicyArgs {
     /// Classes it may rent, each with the highest price per hour if you give one; all, if absent.
     #[arg(long = "allow", value_name = "CLASS[=AIT]")]
     classes: Vec<Allowed>,
-    /// What it may do.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Right::Bid, Right::Cancel, Right::Dispute])]
+    /// What it may do; all but delegating, if absent.
+    #[arg(long, value_enum, value_delimiter = ',')]
     rights: Vec<Right>,
     /// Only providers on the wallet's allow-list may work for it.
     #[arg(long)]
@@ -56,6 +61,17 @@ enum Right {
     Dispute,
     /// Let other keys spend within its own limits.
     Delegate,
+}
+
+impl Right {
+    fn bit(self) -> u8 {
+        match self {
+            Self::Bid => 1,
+            Self::Cancel => 2,
+            Self::Dispute => 4,
+            Self::Delegate => 8,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -76,28 +92,42 @@ impl FromStr for Allowed {
 }
 
 impl PolicyArgs {
-    /// The contract's form; limits that are not given follow `daily`.
-    pub(super) async fn policy(&self, chain: &Chain, daily: Option<Amount>) -> eyre::Result<KeyPolicy> {
+    /// The contract's form. Limits that are not given follow `daily`, and whatever is not given stays within `parent`'s.
+    pub(super) async fn policy(
+        &self,
+        chain: &Chain,
+        daily: Option<Amount>,
+        parent: Option<&KeyPolicy>,
+    ) -> eyre::Result<KeyPolicy> {
         let daily = self.key_daily.or(daily).ok_or_eyre("give the key's daily limit with --key-daily")?;
+        let within = |default: Amount, most: Option<U96>| most.map_or(default, |most| default.min(most.into()));
         let lifetime = match self.key_lifetime {
             Some(lifetime) => lifetime,
-            None => Amount(daily.0.checked_mul(30).ok_or_eyre("--key-daily is too large")?),
+            None => {
+                let month = Amount(daily.0.checked_mul(30).ok_or_eyre("--key-daily is too large")?);
+                within(month, parent.map(|parent| parent.lifetime))
+            }
         };
-        let expiry = keeper::clock::now_s() + self.valid_for.as_secs();
-        let (class_mask, max_ticks) = self.caps(chain).await?;
-        let bits = self.rights.iter().map(|right| match right {
-            Right::Bid => 1u8,
-            Right::Cancel => 2,
-            Right::Dispute => 4,
-            Right::Delegate => 8,
-        });
+        let per_bid = self.key_per_bid.unwrap_or_else(|| within(daily, parent.map(|parent| parent.perBid)));
+        let now_s = keeper::clock::now_s();
+        let expiry_s = match self.valid_for {
+            Some(valid_for) => now_s.saturating_add(valid_for.as_secs()),
+            None => parent.map_or(u64::MAX, |parent| parent.expiry.to::<u64>()).min(now_s + DEFAULT_VALID_S),
+        };
+        let rights = self.rights.iter().fold(0, |all, right| all | right.bit());
+        let default_rights = DEFAULT_RIGHTS & parent.map_or(DEFAULT_RIGHTS, |parent| parent.permissions);
+        let (class_mask, max_ticks) = match parent {
+            Some(parent) if self.classes.is_empty() => (parent.classMask, parent.maxTicks),
+            _ => self.caps(chain).await?,
+        };
         Ok(KeyPolicy {
-            expiry: U40::try_from(expiry).wrap_err("--valid-for is too long")?,
-            permissions: bits.fold(0, |all, bit| all | bit),
+            expiry: U40::try_from(expiry_s).wrap_err("--valid-for is too long")?,
+            permissions: if self.rights.is_empty() { default_rights } else { rights },
             classMask: class_mask,
-            providerList: self.listed_providers_only,
+            // A list that binds the parent binds its keys.
+            providerList: self.listed_providers_only || parent.is_some_and(|parent| parent.providerList),
             daily: units(daily, "--key-daily")?,
-            perBid: units(self.key_per_bid.unwrap_or(daily), "--key-per-bid")?,
+            perBid: units(per_bid, "--key-per-bid")?,
             lifetime: units(lifetime, "--key-lifetime")?,
             maxTicks: max_ticks,
         })
