@@ -291,6 +291,15 @@ impl Findings {
     }
 
     fn endpoint(&mut self, config: &Config, provider: &ProviderConfig) {
+        if let Some(tls) = &provider.tls {
+            for (field, path) in [("provider.tls.certificate", &tls.certificate), ("provider.tls.key", &tls.key)] {
+                match std::fs::File::open(path) {
+                    Ok(_) => self.good(field, format!("{} can be read", path.display())),
+                    Err(error) => self
+                        .bad(field, format!("{}: {error}; give a PEM file that the keeper may read", path.display())),
+                }
+            }
+        }
         let Some(endpoint) = &provider.endpoint else {
             let text = format!("http://{} is published, since none is given", provider.listen);
             return match config.chain.preset {

@@ -89,15 +89,26 @@ pub fn without_secrets(url: &str) -> String {
     }
 }
 
-/// Where it is; its keys are references at best.
-fn bucket(bucket: &BucketConfig) -> Value {
-    json!({ "url": bucket.url })
+fn key(key: &KeyConfig) -> Value {
+    json!({ "keystore": key.keystore, "password": reference(&key.password) })
 }
 
-fn key(key: &KeyConfig) -> Value {
-    let by_reference = ["env:", "file:"].iter().any(|form| key.password.starts_with(form));
-    let password = if by_reference { key.password.as_str() } else { "(a literal, which is refused)" };
-    json!({ "keystore": key.keystore, "password": password })
+fn bucket(bucket: &BucketConfig) -> Value {
+    json!({
+        "url": bucket.url,
+        "service": bucket.service.as_deref().map(without_secrets),
+        "region": bucket.region,
+        "access_key": reference(&bucket.access_key),
+        "secret_key": reference(&bucket.secret_key),
+    })
+}
+
+/// Where a secret is, but never what somebody wrote in place of that.
+fn reference(place: &str) -> &str {
+    match ["env:", "file:"].iter().any(|form| place.starts_with(form)) {
+        true => place,
+        false => "(a literal, which is refused)",
+    }
 }
 
 #[cfg(test)]
