@@ -330,7 +330,9 @@ impl Config {
             |what: String| ConfigError::Invalid { path: path.into(), line: lines::line_of(&text, &what), what };
         check(&config).map_err(invalid)?;
         config.chain.resolve_secrets().map_err(invalid)?;
-        config.anchor(path.parent().unwrap_or(Path::new(".")));
+        // So that nothing depends on where the keeper is started.
+        let path = std::path::absolute(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        config.anchor(path.parent().unwrap_or(&path));
         Ok(config)
     }
 
@@ -573,6 +575,14 @@ mod tests {
         std::fs::write(&path, head).unwrap();
         assert_eq!(Config::load_for_client(&path).unwrap().chain.chain_id, 31_337);
         assert!(Config::load(&path).unwrap_err().to_string().contains("[provider]"));
+    }
+
+    #[test]
+    fn paths_do_not_depend_on_where_the_keeper_is_started() {
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        std::fs::write(file.path(), GOOD).unwrap();
+        let config = Config::load(Path::new(file.path().file_name().unwrap())).unwrap();
+        assert_eq!(config.data_dir, std::env::current_dir().unwrap().join("data"));
     }
 
     #[test]
