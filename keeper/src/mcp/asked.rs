@@ -4,7 +4,7 @@ use std::path::Path;
 
 use contracts::{classes::HardwareClass, units::Amount};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::files::{Inputs, Kept};
 use crate::{
@@ -13,8 +13,6 @@ use crate::{
     spec::TaskType,
 };
 
-/// Longest rental unless told otherwise, seconds.
-const DEFAULT_DURATION_S: u32 = 120;
 /// Longest rental there is, seconds.
 const MAX_DURATION_S: u32 = 86_400;
 
@@ -30,12 +28,13 @@ pub(super) enum Class {
 }
 
 /// How much it matters: what is urgent is bid for higher and given up sooner.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Importance {
     Urgent,
     Critical,
     High,
+    #[default]
     Normal,
     Low,
 }
@@ -60,11 +59,13 @@ pub(super) struct QuoteAsked {
     class: Option<Class>,
     /// Highest price, AIT per hour, such as "0.05".
     max_price_per_hour: Option<String>,
-    /// How much it matters; normal, if absent.
-    priority: Option<Importance>,
-    /// Longest rental, seconds; 120, if absent.
+    /// How much it matters.
+    #[serde(default)]
+    priority: Importance,
+    /// Longest rental, seconds.
+    #[serde(default = "default_duration_s")]
     #[schemars(range(min = 1, max = 86_400))]
-    max_duration_s: Option<u32>,
+    max_duration_s: u32,
 }
 
 /// One task to rent for.
@@ -88,14 +89,17 @@ pub(super) struct RentAsked {
     class: Option<Class>,
     /// Highest price, AIT per hour, such as "0.05".
     max_price_per_hour: Option<String>,
-    /// How much it matters; normal, if absent.
-    priority: Option<Importance>,
-    /// Longest rental, seconds; 120, if absent.
+    /// How much it matters.
+    #[serde(default)]
+    priority: Importance,
+    /// Longest rental, seconds.
+    #[serde(default = "default_duration_s")]
     #[schemars(range(min = 1, max = 86_400))]
-    max_duration_s: Option<u32>,
-    /// Wait so many seconds for the result; 0, if absent: ask `results` later.
+    max_duration_s: u32,
+    /// Wait so many seconds for the result; after 0, ask `results` later.
+    #[serde(default)]
     #[schemars(range(max = 600))]
-    pub(super) wait_s: Option<u64>,
+    pub(super) wait_s: u64,
 }
 
 /// A text to work on.
@@ -114,9 +118,10 @@ pub(super) struct InlineText {
 pub(super) struct ResultsAsked {
     /// Its number, such as "job-3".
     pub(super) job: String,
-    /// Wait so many seconds for its end; 0, if absent.
+    /// Wait so many seconds for its end.
+    #[serde(default)]
     #[schemars(range(max = 600))]
-    pub(super) wait_s: Option<u64>,
+    pub(super) wait_s: u64,
 }
 
 /// A job.
@@ -132,7 +137,7 @@ impl QuoteAsked {
         Ok(QuoteRequest {
             class: self.class.map(Into::into),
             max_price_per_hour: price(self.max_price_per_hour)?,
-            priority: self.priority.map(Into::into).unwrap_or_default(),
+            priority: self.priority.into(),
             max_duration_s: duration(self.max_duration_s)?,
         })
     }
@@ -148,7 +153,7 @@ impl RentAsked {
             parameters: self.parameters,
             class: self.class.map(Into::into),
             max_price_per_hour: price(self.max_price_per_hour)?,
-            priority: self.priority.map(Into::into).unwrap_or_default(),
+            priority: self.priority.into(),
             max_duration_s: duration(self.max_duration_s)?,
             out_dir: out_dir.to_owned(),
         };
@@ -160,8 +165,11 @@ fn price(text: Option<String>) -> Result<Option<Amount>, String> {
     text.map(|text| text.parse().map_err(|error| format!("max_price_per_hour: {error}"))).transpose()
 }
 
-fn duration(seconds: Option<u32>) -> Result<u32, String> {
-    let seconds = seconds.unwrap_or(DEFAULT_DURATION_S);
+fn default_duration_s() -> u32 {
+    120
+}
+
+fn duration(seconds: u32) -> Result<u32, String> {
     match (1..=MAX_DURATION_S).contains(&seconds) {
         true => Ok(seconds),
         false => Err(format!("max_duration_s = {seconds}; use 1 to {MAX_DURATION_S}")),

@@ -91,7 +91,7 @@ impl Door {
     }
 
     async fn hand_in(&self, asked: RentAsked) -> Result<Value, String> {
-        let wait_s = asked.wait_s.unwrap_or_default();
+        let wait_s = asked.wait_s;
         let (request, _kept) = asked.request(&self.inputs, &self.out_dir)?;
         let (mut taken, request) = (None, Request::Rent(request));
         let told = socket::ask(&self.data_dir, &request, |reply| match reply {
@@ -204,7 +204,7 @@ impl Door {
     )]
     async fn results(&self, Parameters(ResultsAsked { job, wait_s }): Parameters<ResultsAsked>) -> CallToolResult {
         match job.parse() {
-            Ok(job) => answer(self.result_of(job, wait_s.unwrap_or_default()).await),
+            Ok(job) => answer(self.result_of(job, wait_s).await),
             Err(text) => answer(Err(text)),
         }
     }

@@ -115,6 +115,11 @@ async fn an_agent_rents_through_its_tools() {
     assert!(rent["inputSchema"].to_string().contains("text_processing"), "{rent:#}");
     assert_eq!(rent["inputSchema"]["additionalProperties"], false, "{rent:#}");
 
+    // Plain types: clients turn what people write into them.
+    for (field, kind) in [("max_duration_s", "integer"), ("wait_s", "integer")] {
+        assert_eq!(rent["inputSchema"]["properties"][field]["type"], kind, "{rent:#}");
+    }
+
     // The agent's own index learns of the offer a little later.
     let market = until("the offer in the market", async || {
         let market = client.tool("market", json!({}));

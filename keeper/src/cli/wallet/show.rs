@@ -71,16 +71,24 @@ impl Show {
             let state = wallet.keyState(key).call().await.wrap_err(reading)?;
             let alive = wallet.isActive(key).call().await.wrap_err(reading)?;
             let available = Amount::from(wallet.availableTo(key).call().await.wrap_err(reading)?);
-            let credit = Amount::from(market.keyAccount(key).call().await.wrap_err(reading)?.credit);
+            let account = market.keyAccount(key).call().await.wrap_err(reading)?;
+            // An account belongs to the wallet that its key first bid for.
+            let (credit, uncounted) = match account.wallet == address {
+                true => (Amount::from(account.credit), Amount::from(account.spent)),
+                false => (Amount::ZERO, Amount::ZERO),
+            };
             if self.json {
-                shown.push(key_document(key, &state, alive, available, credit));
+                shown.push(key_document(key, &state, alive, Money { available, credit, uncounted }));
                 continue;
             }
             anstream::println!("session key {key}{}", if alive { "" } else { " is dead" });
             let mut facts = describe(&state.policy);
             facts.extend([
                 ("reserved", Amount::from(state.reserved).to_string()),
-                ("spent", Amount::from(state.lifetimeSpent).to_string()),
+                (
+                    "spent",
+                    format!("{}, and {uncounted} that is counted at its next bid", Amount::from(state.lifetimeSpent)),
+                ),
                 ("credit", credit.to_string()),
                 ("could bid now", available.to_string()),
             ]);
@@ -108,13 +116,14 @@ impl Show {
     }
 }
 
-fn key_document(
-    key: Address,
-    state: &contracts::bindings::KeyState,
-    alive: bool,
+/// What a key has beside its limits.
+struct Money {
     available: Amount,
     credit: Amount,
-) -> Value {
+    uncounted: Amount,
+}
+
+fn key_document(key: Address, state: &contracts::bindings::KeyState, alive: bool, money: Money) -> Value {
     json!({
         "key": key,
         "parent": (state.parent != Address::ZERO).then_some(state.parent),
@@ -126,8 +135,9 @@ fn key_document(
         "lifetime_limit": Amount::from(state.policy.lifetime),
         "reserved": Amount::from(state.reserved),
         "spent": Amount::from(state.lifetimeSpent),
-        "credit": credit,
-        "available": available,
+        "uncounted_spent": money.uncounted,
+        "credit": money.credit,
+        "available": money.available,
     })
 }
 
