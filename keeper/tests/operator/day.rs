@@ -1,19 +1,12 @@
 //! A keeper's day: what it shows, what an operator has it do, and its end.
 
-use std::time::{Duration, Instant};
-
 use contracts::bindings::{IAIPowerRental, Status};
-use keeper::socket::Request;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
     actors::Actor,
-    support::{append, command, does, free_port, json, offer_of, refuses, run, stage, until},
+    support::{append, ask_to_end, command, does, free_port, json, live, offer_of, refuses, run, stage, until},
 };
-
-/// A keeper that was asked to end is gone within this.
-const GONE_WITHIN: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_sees_and_does() {
@@ -107,65 +100,10 @@ async fn what_an_operator_sees_and_does() {
     agent.stop().await;
 }
 
-/// A keeper asked to end does so in time, whatever it is at, and the next start finishes the work.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_end_in_the_middle_of_a_rental() {
-    let dir = tempfile::tempdir().unwrap();
-    let stage = stage(dir.path()).await;
-    let mut agent = Actor::start(&stage, "agent").await.unwrap();
-    let mut provider = Actor::start(&stage, "provider-cpu").await.unwrap();
-    offer_of(&provider).await;
-    let input = dir.path().join("notes.md");
-    std::fs::write(&input, "# Notes\n\nWords to work on.\n").unwrap();
-    let (at, input) = (agent.data_dir.display().to_string(), input.display().to_string());
-    let out = dir.path().join("results").display().to_string();
-    let rent = ["rent", "--data-dir", &at, "--task", "text_processing", "--input", &input, "--out", &out];
-    let mut client =
-        command(&rent).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
-    // Started, and not yet deep enough for the worker: the middle of the work.
-    until("a running rental", async || live(&agent).await.into_iter().find(|row| row["status"] == "running")).await;
-    for (actor, name) in [(&mut provider, "provider-cpu"), (&mut agent, "agent")] {
-        let took = ask_to_end(actor, name).await;
-        assert!(took < GONE_WITHIN, "{name} took {took:?}");
-    }
-    assert!(!client.wait().unwrap().success(), "the client is told that its keeper went away");
-    provider.restart().await.unwrap();
-    agent.restart().await.unwrap();
-    does(&["rent", "--data-dir", &at, "--job", "job-1"], &["results"]);
-    provider.stop().await;
-    agent.stop().await;
-}
-
-/// Logs are lines of JSON when that is asked for.
-#[test]
-fn logs_are_json_when_asked_for() {
-    let said = run(&["run", "--config", "/nowhere/keeper.toml", "--log", "json"]);
-    assert!(!said.ok && said.err.contains("/nowhere/keeper.toml"));
-    let said = run(&["run", "--config", "/nowhere/keeper.toml", "--log", "loud"]);
-    assert!(said.err.contains("loud") && said.err.contains("text, json"), "{}", said.err);
-}
-
 fn json_with_folder(data_dir: &str, arguments: &[&str]) -> Value {
     let output = command(arguments).env("KEEPER_DATA_DIR", data_dir).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-async fn live(agent: &Actor) -> Vec<Value> {
-    let status = agent.document(Request::Status).await.unwrap();
-    status["rentals"].as_array().cloned().unwrap_or_default()
-}
-
-/// Sends SIGTERM and waits for the end; gives how long it took.
-async fn ask_to_end(actor: &mut Actor, name: &str) -> Duration {
-    let lock = std::fs::read_to_string(actor.data_dir.join("lock")).unwrap();
-    let pid = Pid::from_raw(lock.trim().parse().unwrap()).unwrap();
-    let since = Instant::now();
-    kill_process(pid, Signal::TERM).unwrap();
-    let ended = until("the keeper's end", async || actor.check().err()).await;
-    let took = since.elapsed();
-    assert!(ended.to_string().contains("exit status: 0"), "{name}: {ended}");
-    took
 }
 
 async fn scrape(port: u16) {

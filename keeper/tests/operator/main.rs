@@ -14,5 +14,6 @@ mod support;
 mod config;
 mod day;
 mod dispute;
+mod end;
 mod mcp;
 mod wallet;

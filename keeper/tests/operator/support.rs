@@ -12,6 +12,7 @@ use alloy::{
 };
 use contracts::{bindings::IERC20, units::Amount};
 use keeper::{keys, socket::Request};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
@@ -159,4 +160,22 @@ pub(crate) async fn offer_of(actor: &Actor) -> u64 {
         body["offers"].as_array()?.iter().find(|offer| offer["open"] == true)?["offer"].as_u64()
     })
     .await
+}
+
+/// An agent's live bids and rentals.
+pub(crate) async fn live(agent: &Actor) -> Vec<Value> {
+    let status = agent.document(Request::Status).await.unwrap();
+    status["rentals"].as_array().cloned().unwrap_or_default()
+}
+
+/// Sends SIGTERM and waits for the end; gives how long it took.
+pub(crate) async fn ask_to_end(actor: &mut Actor, name: &str) -> Duration {
+    let lock = std::fs::read_to_string(actor.data_dir.join("lock")).unwrap();
+    let pid = Pid::from_raw(lock.trim().parse().unwrap()).unwrap();
+    let since = Instant::now();
+    kill_process(pid, Signal::TERM).unwrap();
+    let ended = until("the keeper's end", async || actor.check().err()).await;
+    let took = since.elapsed();
+    assert!(ended.to_string().contains("exit status: 0"), "{name}: {ended}");
+    took
 }
