@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     actors::Actor,
-    support::{append, ask_to_end, command, does, free_port, json, live, offer_of, refuses, run, stage, until},
+    support::{again, append, ask_to_end, command, does, free_port, json, live, offer_of, refuses, run, stage, until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +92,7 @@ async fn what_an_operator_sees_and_does() {
     let closed = async || (market.offer(offer).call().await.ok()?.validUntil.is_zero()).then_some(());
     until("the closed offer", closed).await;
     ask_to_end(&mut provider, "provider-cpu").await;
-    provider.restart().await.unwrap();
+    again(&mut provider).await;
     does(&["status", "--data-dir", &at_provider], &["is paused"]);
     does(&["resume", "--data-dir", &at_provider], &["resumed"]);
     assert_ne!(offer_of(&provider).await, offer, "it lists anew");

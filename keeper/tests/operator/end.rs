@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     actors::Actor,
-    support::{ask_to_end, command, does, live, offer_of, run, stage, until},
+    support::{again, ask_to_end, command, does, live, offer_of, run, stage, until},
 };
 
 /// A keeper that was asked to end is gone within this.
@@ -40,8 +40,8 @@ async fn an_end_in_the_middle_of_a_rental() {
         assert!(took < GONE_WITHIN, "{name} took {took:?}");
     }
     assert!(!client.wait().unwrap().success(), "the client is told that its keeper went away");
-    provider.restart().await.unwrap();
-    agent.restart().await.unwrap();
+    again(&mut provider).await;
+    again(&mut agent).await;
     does(&["rent", "--data-dir", &at, "--job", "job-1"], &["results"]);
     provider.stop().await;
     agent.stop().await;

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    actors::Actor,
+    actors::{Actor, READY_WITHIN},
     stage::{self, Options, Stage},
 };
 
@@ -178,4 +178,10 @@ pub(crate) async fn ask_to_end(actor: &mut Actor, name: &str) -> Duration {
     let took = since.elapsed();
     assert!(ended.to_string().contains("exit status: 0"), "{name}: {ended}");
     took
+}
+
+/// Starts a keeper that has ended on its folder again, and waits until it answers.
+pub(crate) async fn again(actor: &mut Actor) {
+    actor.come_back(None).unwrap();
+    actor.ready(READY_WITHIN).await.unwrap();
 }
