@@ -21,6 +21,7 @@ use keeper::{
     keys,
     socket::Request,
 };
+use serde_json::Value;
 
 /// A transaction is awaited for so long.
 const MINED_WITHIN: Duration = Duration::from_secs(180);
@@ -109,10 +110,12 @@ impl Owner {
     async fn refuse_a_keepers_account(&self) -> eyre::Result<()> {
         let data_dir = &self.chain.config.data_dir;
         let Ok(status) = super::document(data_dir, Request::Status).await else { return Ok(()) };
-        let own = self.address().to_string();
-        if [&status["provider"]["address"], &status["agent"]["relayer"]]
-            .contains(&&serde_json::Value::String(own.clone()))
-        {
+        let own = self.address();
+        let accounts = [&status["provider"]["address"], &status["agent"]["relayer"]];
+        let is_own = |account: &&Value| {
+            account.as_str().and_then(|account| account.parse().ok()).is_some_and(|account: Address| account == own)
+        };
+        if accounts.iter().any(is_own) {
             bail!(
                 "{own} is the account of the keeper that runs in {}: it sends this account's transactions alone; stop it \
                  first (`keeper stop`), or use another key",

@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use crate::{
     actors::Actor,
-    support::{again, append, ask_to_end, command, does, free_port, json, live, offer_of, refuses, run, stage, until},
+    support::{
+        again, append, ask_to_end, command, does, free_port, json, live, offer_of, password_place, refuses, run, stage,
+        until,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +39,12 @@ async fn what_an_operator_sees_and_does() {
     let status = json(&["status", "--data-dir", &at_agent, "--json"]);
     assert_eq!(status["jobs"][0]["outcome"]["state"], "finished");
     assert_eq!(status["stuck"].as_array().unwrap().len(), 0, "{status:#}");
+
+    // A running keeper's account is its own.
+    let (config, key) = (stage.config("provider-cpu"), dir.path().join("keys/provider-cpu.json"));
+    let (config, key, place) = (config.display().to_string(), key.display().to_string(), password_place());
+    let withdraw = ["provider", "withdraw", "--config", &config, "--key", &key, "--password", &place];
+    refuses(&withdraw, &["is the account of the keeper", "keeper stop"]);
 
     // The journal, as before and in its parts.
     let records = json(&["journal", "--data-dir", &at_agent]);
