@@ -38,6 +38,8 @@ use crate::chain::Chain;
 
 /// Direct calls handed to the node at once.
 const SENDERS: usize = 8;
+/// Longest wait for the direct calls.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Bids that open the book and warm the accounts, outside of the measurement.
 const WARM: u64 = 20;
 
@@ -105,7 +107,9 @@ async fn direct(chain: &Chain, first: u64, count: usize) -> eyre::Result<(u64, D
         .buffered(SENDERS)
         .try_collect::<Vec<()>>()
         .await?;
-    while chain.rpc.get_transaction_count(from).await? < start + count as u64 {
+    let last = hashes.last().copied().unwrap_or_default();
+    while chain.rpc.get_transaction_receipt(last).await?.is_none() {
+        ensure!(began.elapsed() < PATIENCE, "{last} is not mined in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let took = began.elapsed();
