@@ -33,6 +33,7 @@ pub fn document(config: &Config) -> Value {
             "tls": provider.tls.as_ref().map(|tls| json!({ "certificate": tls.certificate, "key": tls.key })),
             "bucket": provider.bucket.as_ref().map(bucket),
             "allow_plain_http": provider.allow_plain_http,
+            "gpus": provider.gpus,
             "engine": match provider.engine { EngineKind::Docker => "docker", EngineKind::Process => "process" },
             "docker_socket": provider.docker_socket,
             "worker": provider.worker,

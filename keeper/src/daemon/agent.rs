@@ -53,13 +53,5 @@ pub(super) async fn agent_side(
     let purse =
         Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
     info!(wallet = %agent.wallet, session_key = %key, "agent");
-    Ok(AgentSide {
-        wallet: agent.wallet,
-        key,
-        relayer,
-        strategy: agent.strategy.clone(),
-        courier,
-        purse,
-        relay,
-    })
+    Ok(AgentSide { wallet: agent.wallet, key, relayer, strategy: agent.strategy.clone(), courier, purse, relay })
 }

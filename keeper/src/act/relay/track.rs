@@ -208,8 +208,8 @@ impl Worker {
     /// Keeps of a parcel whose nonce is gone only what others could still bring, and plans the intents of `again` anew.
     async fn settle_unmined(&mut self, mut parcel: Parcel, again: Vec<String>) -> Result<(), RelayError> {
         parcel.settled = true;
-        let mut commit = Commit::default();
-        commit.states = again.iter().map(|key| (key.clone(), State::Planned)).collect();
+        let states = again.iter().map(|key| (key.clone(), State::Planned)).collect();
+        let mut commit = Commit { states, ..Commit::default() };
         match parcel.items.is_empty() {
             true => commit.forget.push(parcel.nonce),
             false => commit.keep.push(&parcel),
