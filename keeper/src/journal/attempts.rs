@@ -7,8 +7,7 @@ use contracts::ids::AgreementId;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, WorkResult, result_key, synced, utf8};
-use crate::crash::{self, Moment};
+use super::{Journal, JournalError, WorkResult, put, result_key, synced};
 
 /// Most attempts at one rental's work; an engine that loses more than these loses all.
 pub const MAX_ATTEMPTS: usize = 32;
