@@ -251,8 +251,8 @@ impl Worker {
         parcel.items.retain(|item| !judged(item));
         parcel.settled = true;
         let spent = parcel.landed.as_ref().map(|landed| (now_s() / DAY_S, landed.gas_wei));
-        let mut commit = Commit { spent, ..Commit::default() };
-        commit.states = ended.iter().map(|(key, state, _)| (key.clone(), state.clone())).collect();
+        let states = ended.iter().map(|(key, state, _)| (key.clone(), state.clone())).collect();
+        let mut commit = Commit { states, spent, ..Commit::default() };
         match parcel.items.is_empty() {
             true => commit.forget.push(parcel.nonce),
             false => commit.keep.push(&parcel),
