@@ -146,7 +146,12 @@ pub fn read_outputs(out_dir: &Path, max_bytes: u64) -> Result<Outputs, LayoutErr
     check_manifest(&manifest, max_bytes)?;
     for file in &manifest.files {
         let path = out_dir.join(safe_path(&file.path)?);
-        let (hash, bytes) = hash_file(&path).map_err(at(&path))?;
+        let (hash, bytes) = hash_file(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+                refuse(format!("lists '{}', which is no file in /out", file.path.escape_debug()))
+            }
+            _ => at(&path)(error),
+        })?;
         if (hash, bytes) != (file.sha256, file.bytes) {
             return Err(refuse(format!(
                 "says {} bytes of {} for '{}', but the file has {bytes} bytes of {hash}",
@@ -443,6 +448,12 @@ mod tests {
         check("'a'");
         list(vec![entry("../a", b"abc")]);
         check("../a");
+        for absent in ["gone", "a/b", "folder"] {
+            fs::create_dir_all(root.path().join("folder")).unwrap();
+            list(vec![entry(absent, b"abc")]);
+            check(&format!("lists '{absent}', which is no file"));
+            assert!(read_outputs(root.path(), 100).unwrap_err().is_by_worker());
+        }
         list(vec![entry("a", b"abd"), entry("a", b"abd")]);
         check("twice");
         list(vec![OutputRef { bytes: 101, ..entry("a", b"abd") }]);

@@ -302,7 +302,9 @@ impl Workshop {
                 match blocking(move || layout::read_outputs(&out_dir, disk_bytes)).await? {
                     Ok(outputs) if names(&outputs.manifest, row.spec_hash, task_id) => Ok(outputs),
                     Ok(_) => Err("manifest.json names another spec or task".to_owned()),
-                    Err(error) => Err(error.to_string()),
+                    Err(error) if error.is_by_worker() => Err(error.to_string()),
+                    // This machine's disk must not cost the worker its result.
+                    Err(error) => return Err(retry(error)),
                 }
             }
         };
