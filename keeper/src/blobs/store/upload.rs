@@ -100,6 +100,9 @@ impl Upload {
         self.hasher.update(chunk);
         let path = self.store.paths().partial(self.rental, &self.hash);
         self.file.write_all(chunk).await.map_err(at(&path))?;
+        // The file writes in the background: what is still on its way there when this upload is dropped would come to
+        // light only after others have asked how much has arrived.
+        self.file.flush().await.map_err(at(&path))?;
         self.received += length;
         // On disk now: it stays counted whatever becomes of this upload.
         self.slot.reserved -= length;
