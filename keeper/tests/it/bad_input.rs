@@ -84,6 +84,7 @@ async fn with_a_chain() {
         data: dir.path().to_owned(),
     };
     let stage = Stage::set(&options).await.unwrap();
+    stage.write_configs(&options, |_| stage.rpc.clone()).unwrap();
     let config = stage.config("agent");
     let at = stage.deployment;
 

@@ -85,7 +85,9 @@ pub(crate) async fn stage(data: &Path) -> Stage {
         docker_socket: docker,
         data: data.to_owned(),
     };
-    Stage::set(&options).await.unwrap()
+    let stage = Stage::set(&options).await.unwrap();
+    stage.write_configs(&options, |_| stage.rpc.clone()).unwrap();
+    stage
 }
 
 /// The reference worker in the build folder; static, if it is there.
