@@ -1,8 +1,10 @@
 //! Intents to the hands that carry them out, and what comes back.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, U256};
 use contracts::ids::AgreementId;
-use indexer::rows::AgreementRow;
+use indexer::{Index, rows::AgreementRow};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
@@ -54,8 +56,11 @@ impl Keeper {
         match record.intent {
             Intent::Work { .. } => {
                 let Some(own) = &self.provider else { return Ok(Err("this keeper is no provider any more".into())) };
-                let workshop = own.workshop.clone();
-                self.set_off(key, place, async move { workshop.work(&row).await.map(|_| Done::Worked) });
+                let (workshop, index) = (own.workshop.clone(), self.index.clone());
+                self.set_off(key, place, async move {
+                    let row = by_our_clock(&index, row).await;
+                    workshop.work(&row).await.map(|_| Done::Worked)
+                });
             }
             Intent::Deliver { job, .. } => match self.courier(&row, job)? {
                 Err(problem) => return Ok(Err(problem)),
@@ -183,9 +188,48 @@ impl Keeper {
     }
 }
 
+/// A running rental with its times by this machine's clock, as deadlines of containers are. The chain's clock may be another:
+/// it stands still while no block comes, and a reorganisation can set it back. Waits until the index stands at the head of a
+/// chain that answers, since a worker must not be ended by a guess.
+async fn by_our_clock(index: &Index, row: AgreementRow) -> AgreementRow {
+    loop {
+        let (height, answered_s) = index.chain_head();
+        let head = index.snapshot().ok().and_then(|snapshot| snapshot.head());
+        if let Some(head) = head.filter(|head| answered_s > 0 && head.number >= height) {
+            return shifted(row, answered_s.cast_signed().saturating_sub(head.timestamp.cast_signed()));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn shifted(mut row: AgreementRow, by_s: i64) -> AgreementRow {
+    if let Some(started) = &mut row.started {
+        started.time_s = started.time_s.saturating_add_signed(by_s);
+        started.end_time_s = started.end_time_s.saturating_add_signed(by_s);
+    }
+    row
+}
+
 struct Trip {
     courier: Courier,
     job: Job,
     endpoint: String,
     signers: Vec<Address>,
+}
+
+#[cfg(test)]
+mod tests {
+    use indexer::rows::Status;
+
+    use super::*;
+    use crate::roles::fixtures::{NOW_S, row};
+
+    #[test]
+    fn a_chain_whose_clock_differs_gives_a_worker_its_whole_time() {
+        for (by_s, start_s) in [(0, NOW_S), (90, NOW_S + 90), (-90, NOW_S - 90)] {
+            let times = shifted(row(Status::Running), by_s).started.map(|started| (started.time_s, started.end_time_s));
+            assert_eq!(times, Some((start_s, start_s + 60)));
+        }
+        assert_eq!(shifted(row(Status::Running), i64::MIN).started.map(|started| started.time_s), Some(0));
+    }
 }

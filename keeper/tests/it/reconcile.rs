@@ -97,9 +97,7 @@ async fn what_no_rental_wants_is_removed_after_its_grace_and_never_while_the_cha
     };
     let stage = Stage::set(&options).await.unwrap();
     let mut wire = Wire::to(&stage.rpc).await;
-    let config = stage.config("provider-cpu");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace(&stage.rpc, &format!("http://{}", wire.address))).unwrap();
+    stage.write_configs(&options, |_| format!("http://{}", wire.address)).unwrap();
     let keeper = Actor::start(&stage, "provider-cpu").await.unwrap();
 
     let data_dir = stage.data_dir("provider-cpu");
