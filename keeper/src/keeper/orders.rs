@@ -146,7 +146,17 @@ impl Keeper {
                 None => return Ok(Err(format!("{wanted} per hour is above the highest tick of the class"))),
             },
         };
-        let valid_until = valid_for_s.map_or(offer.valid_until_s, |valid_s| now_s() + valid_s);
+        if !bond_covers(base, reserve_tick, offer.bond_per_slot, self.params.bond_s) {
+            let highest =
+                (0..=u8::MAX).rev().find(|tick| bond_covers(base, *tick, offer.bond_per_slot, self.params.bond_s));
+            let highest = highest.and_then(|tick| price::price_at(base, tick)).and_then(|at| price::cost_of(at, 3_600));
+            return Ok(Err(format!(
+                "the bonds of offer {id} carry a lowest price of at most {} per hour; to sell dearer, close it, set \
+                 provider.reserve_per_hour, and start the keeper again",
+                highest.map(Amount).unwrap_or_default()
+            )));
+        }
+        let valid_until = valid_for_s.map_or(offer.valid_until_s, |valid_s| now_s().saturating_add(valid_s));
         let intent = Intent::UpdateOffer { offer: id, reserve_tick, valid_until };
         self.plan_now(intent, "the operator changes the offer", format!("offer {id} is being changed"))
     }
@@ -196,6 +206,12 @@ impl Keeper {
 fn lowest_tick(base: u128, per_hour: Amount) -> Option<u8> {
     let wanted = per_hour.0.checked_mul(price::PRICE_SCALE)? / 3_600;
     (0..=u8::MAX).find(|tick| price::price_at(base, *tick).is_some_and(|at| at >= wanted))
+}
+
+/// Whether the market takes `bond` for a slot at this lowest price.
+fn bond_covers(base: u128, tick: u8, bond: Amount, bond_s: u64) -> bool {
+    let least = price::price_at(base, tick).zip(u32::try_from(bond_s).ok()).and_then(|(at, s)| price::cost_of(at, s));
+    least.is_some_and(|least| least <= bond.0)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -69,11 +69,15 @@ async fn what_an_operator_sees_and_does() {
     refuses(&["offer", "list", "--data-dir", &at_agent], &["no [provider] table"]);
     refuses(&["offer", "update", &number, "--data-dir", &at_provider], &["--reserve-per-hour"]);
     refuses(&["offer", "update", "99", "--reserve-per-hour", "1", "--data-dir", &at_provider], &["no offer 99"]);
-    does(&["offer", "update", &number, "--reserve-per-hour", "0.04", "--data-dir", &at_provider], &["being changed"]);
     let market = IAIPowerRental::new(stage.deployment.market, &stage.chain);
-    let before = market.offer(1).call().await.unwrap().reserveTick;
-    until("the dearer offer", async || (market.offer(offer).call().await.ok()?.reserveTick > before).then_some(()))
-        .await;
+    let before = market.offer(offer).call().await.unwrap().reserveTick;
+    refuses(
+        &["offer", "update", &number, "--reserve-per-hour", "0.04", "--data-dir", &at_provider],
+        &["bonds of offer", "per hour", "close it"],
+    );
+    does(&["offer", "update", &number, "--reserve-per-hour", "0.003", "--data-dir", &at_provider], &["being changed"]);
+    let cheaper = async || (market.offer(offer).call().await.ok()?.reserveTick < before).then_some(());
+    until("the cheaper offer", cheaper).await;
     scrape(metrics).await;
 
     // A bid that nobody takes is called off.
