@@ -190,6 +190,7 @@ impl Journal {
     /// [`JournalError::Transition`] for a record that has not failed.
     pub fn restate_failure(&self, key: &str, error: String, now_s: u64) -> Result<Record, JournalError> {
         let state = State::Failed { error };
+        let _writing = self.writing();
         match self.record(key)? {
             Some(mut record) if matches!(record.state, State::Failed { .. }) => {
                 record.state = state;

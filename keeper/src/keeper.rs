@@ -56,8 +56,8 @@ pub struct AgentSide {
     pub wallet: Address,
     /// Session key.
     pub key: Address,
-    /// Account that pays for gas.
-    pub relayer: Address,
+    /// Accounts that pay for gas.
+    pub relayers: Vec<Address>,
     /// Pricing.
     pub strategy: StrategyConfig,
     /// Deals with providers.

@@ -111,11 +111,11 @@ impl Owner {
         let data_dir = &self.chain.config.data_dir;
         let Ok(status) = super::document(data_dir, Request::Status).await else { return Ok(()) };
         let own = self.address();
-        let accounts = [&status["provider"]["address"], &status["agent"]["relayer"]];
-        let is_own = |account: &&Value| {
+        let relayers = status["agent"]["relayers"].as_array().into_iter().flatten();
+        let is_own = |account: &Value| {
             account.as_str().and_then(|account| account.parse().ok()).is_some_and(|account: Address| account == own)
         };
-        if accounts.iter().any(is_own) {
+        if relayers.chain([&status["provider"]["address"]]).any(is_own) {
             bail!(
                 "{own} is the account of the keeper that runs in {}: it sends this account's transactions alone; stop it \
                  first (`keeper stop`), or use another key",

@@ -47,11 +47,19 @@ pub(super) async fn agent_side(
         min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };
-    let (key, relayer) = (session.address(), relayers.first().map(PrivateKeySigner::address).unwrap_or_default());
+    let (key, accounts) = (session.address(), relayers.iter().map(PrivateKeySigner::address).collect());
     let session = Session { wallet: agent.wallet, key: session, forwarder: chain.forwarder };
     let relay = hands.relays(config, relayers, Some(session)).await?;
     let purse =
         Purse { provider: hands.chain.provider.clone(), token: hands.chain.addresses.token, wallet: agent.wallet, key };
     info!(wallet = %agent.wallet, session_key = %key, "agent");
-    Ok(AgentSide { wallet: agent.wallet, key, relayer, strategy: agent.strategy.clone(), courier, purse, relay })
+    Ok(AgentSide {
+        wallet: agent.wallet,
+        key,
+        relayers: accounts,
+        strategy: agent.strategy.clone(),
+        courier,
+        purse,
+        relay,
+    })
 }

@@ -132,9 +132,13 @@ impl Keeper {
         }
         let Some(record) = self.journal.record(&key)? else { return Ok(()) };
         self.ledger.note(key.clone(), &record);
-        self.counters.ended(record.intent.on_chain(), result.is_ok());
-        if let State::Done { gas_wei, .. } = record.state {
-            self.counters.paid(gas_wei);
+        if !matches!(result, Ok(Done::TakenBack)) {
+            self.counters.ended(record.intent.on_chain(), result.is_ok());
+        }
+        if let (Ok(Done::Mined { .. }), State::Included { gas_wei, .. } | State::Done { gas_wei, .. }) =
+            (&result, &record.state)
+        {
+            self.counters.paid(*gas_wei);
         }
         match result {
             Ok(Done::Fetched { job, rental, brought }) => {

@@ -49,7 +49,7 @@ impl Keeper {
             })
             .collect();
         let gas_wei = records.iter().fold(U256::ZERO, |sum, (_, record)| match record.state {
-            State::Done { gas_wei, .. } => sum + gas_wei,
+            State::Included { gas_wei, .. } | State::Done { gas_wei, .. } => sum + gas_wei,
             _ => sum,
         });
         Ok(json!({
@@ -73,7 +73,7 @@ impl Keeper {
 
     fn agent_status(&self, snapshot: &Snapshot<'_>) -> Result<Option<Value>, KeeperError> {
         let Some(agent) = &self.agent else { return Ok(None) };
-        let mut shown = json!({ "wallet": agent.wallet, "session_key": agent.key, "relayer": agent.relayer });
+        let mut shown = json!({ "wallet": agent.wallet, "session_key": agent.key, "relayers": agent.relayers });
         let known = snapshot.wallet(agent.wallet)?;
         if let (Some(wallet), Some(fields)) = (known, shown.as_object_mut()) {
             let account = snapshot.key_account(agent.key)?;
