@@ -3,7 +3,7 @@
 //! One RocksDB. Keys: `format`; `i/<intent key>` → [`Record`]; `j/<job number, 8 bytes big-endian>` → [`Job`];
 //! `w/<rental, 11 bytes>` → [`WorkResult`]; `a/<rental, 11 bytes>` → its [`Attempt`]s;
 //! `o/<account, 20 bytes><nonce, 8 bytes big-endian>` → [`Parcel`]; `g/<account><day, 8 bytes big-endian>` → wei of gas.
-//! Every write is synced: the journal is small and its loss is money.
+//! Every write is synced, but plans of transactions, which the next synced write takes with it.
 
 mod attempts;
 mod outbox;
@@ -165,7 +165,12 @@ impl Journal {
             }
         };
         let record = Record { intent, why, attempt, at_s: now_s, state: State::Planned };
-        self.write("planned", record_key(&key).as_bytes(), &record)?;
+        let mut batch = WriteBatch::default();
+        put(&mut batch, record_key(&key).as_bytes(), &record)?;
+        // A transaction leaves the keeper only after its signed bytes were synced, and with them all that was written before.
+        // A plan that a power cut takes with it was never acted on, and is wished for again.
+        let how = if record.intent.on_chain() { WriteOptions::default() } else { synced() };
+        self.write_batch(&["planned"], batch, &how)?;
         Ok(record)
     }
 
@@ -311,13 +316,13 @@ impl Journal {
     fn write<T: Serialize>(&self, what: &str, key: &[u8], value: &T) -> Result<(), JournalError> {
         let mut batch = WriteBatch::default();
         put(&mut batch, key, value)?;
-        self.write_batch(&[what], batch)
+        self.write_batch(&[what], batch, &synced())
     }
 
     /// Writes all of `batch`; `whats` are of [`crash::WRITES`].
-    fn write_batch(&self, whats: &[&str], batch: WriteBatch) -> Result<(), JournalError> {
+    fn write_batch(&self, whats: &[&str], batch: WriteBatch, how: &WriteOptions) -> Result<(), JournalError> {
         whats.iter().for_each(|what| crash::point(what, Moment::Before));
-        self.db.write_opt(batch, &synced())?;
+        self.db.write_opt(batch, how)?;
         whats.iter().for_each(|what| crash::point(what, Moment::After));
         Ok(())
     }

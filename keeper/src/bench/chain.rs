@@ -115,7 +115,7 @@ impl Chain {
         BidTerms {
             cls: 1,
             preemptible: false,
-            tick: 100,
+            tick: 130,
             maxDuration: U24::from(300),
             expiry: U40::from(expiry),
             templateId: REFERENCE_TEMPLATE,

@@ -153,7 +153,7 @@ async fn relayed(chain: &Chain, relayer: PrivateKeySigner, first: u64, count: us
                 job: JobId(first + at),
                 attempt: 0,
                 class: 1,
-                tick: 100,
+                tick: 130,
                 max_duration_s: 300,
                 expiry,
                 spec_hash: B256::from(U256::from(first + at + 1)),

@@ -130,7 +130,7 @@ impl Journal {
         let mut batch = WriteBatch::default();
         put(&mut batch, &attempts_key(rental), &attempts)?;
         put(&mut batch, &result_key(rental), result)?;
-        self.write_batch(&["result"], batch)
+        self.write_batch(&["result"], batch, &synced())
     }
 
     /// Forgets a rental's attempts.

@@ -14,7 +14,7 @@ use contracts::ids::AgreementId;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, Record, State, check_transition, parse, put, record_key, utf8};
+use super::{Journal, JournalError, Record, State, check_transition, parse, put, record_key, synced, utf8};
 
 /// One nonce of one account, and all that was signed for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +201,7 @@ impl Journal {
         if whats.is_empty() {
             whats.push("parcel");
         }
-        self.write_batch(&whats, batch)
+        self.write_batch(&whats, batch, &synced())
     }
 
     /// Moves a journal of format 1 on: it kept the bytes of a signed transaction in the intent's own record.
