@@ -122,7 +122,6 @@ fn json_with_folder(data_dir: &str, arguments: &[&str]) -> Value {
 async fn scrape(port: u16) {
     let text = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap().text().await.unwrap();
     for name in [
-        "keeper_jobs",
         "keeper_live_rentals",
         "keeper_earned_ait",
         "keeper_transactions_total{outcome=\"done\"}",
