@@ -26,6 +26,8 @@ pub(crate) struct Actor {
     pub data_dir: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    /// Bytes of the log that are from before the last start.
+    log_before: u64,
     child: Child,
 }
 
@@ -35,7 +37,7 @@ impl Actor {
         let (config, data_dir) = (stage.config(name), stage.data_dir(name));
         let log = stage.data.join(format!("{name}.log"));
         let child = spawn(&config, &log, None)?;
-        let mut actor = Self { name, data_dir, config, log, child };
+        let mut actor = Self { name, data_dir, config, log, log_before: 0, child };
         actor.ready(READY_WITHIN).await?;
         Ok(actor)
     }
@@ -47,8 +49,16 @@ impl Actor {
 
     /// Starts it again on the same folder, to die where `crash_at` says if it says; does not wait for its answer.
     pub(crate) fn come_back(&mut self, crash_at: Option<&str>) -> eyre::Result<()> {
+        self.log_before = std::fs::metadata(&self.log)?.len();
         self.child = spawn(&self.config, &self.log, crash_at)?;
         Ok(())
+    }
+
+    /// Whether it has said since its last start that it is ready.
+    pub(crate) fn was_ready(&self) -> eyre::Result<bool> {
+        let log = std::fs::read(&self.log)?;
+        let since = log.get(self.log_before as usize..).unwrap_or_default();
+        Ok(String::from_utf8_lossy(since).contains("keeper ready"))
     }
 
     /// Whether its process is over.

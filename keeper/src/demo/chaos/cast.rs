@@ -9,6 +9,7 @@ use keeper::crash::WRITES;
 use rand::{Rng, rngs::StdRng};
 use serde_json::{Value, json};
 
+use super::proxy::Endpoint;
 use crate::{
     actors::{Actor, READY_WITHIN},
     show::Show,
@@ -27,6 +28,8 @@ struct Player {
     crash_at: Option<String>,
     /// When a dead one comes back.
     back: Option<Instant>,
+    started: Instant,
+    endpoint: Endpoint,
     /// Points it has not died at yet, the next one last.
     open: Vec<String>,
 }
@@ -37,6 +40,8 @@ pub(crate) struct Cast {
     players: Vec<Player>,
     show: Show,
     kills: u32,
+    /// Starts that ended because the endpoint failed; a supervisor starts such a keeper again.
+    failed_starts: u32,
     /// Deaths at journal writes, by keeper.
     reached: BTreeSet<(&'static str, String)>,
 }
@@ -46,13 +51,18 @@ impl Cast {
     ///
     /// # Errors
     /// When one does not answer.
-    pub(crate) async fn start(stage: &Stage, show: &Show) -> eyre::Result<Self> {
+    pub(crate) async fn start(
+        stage: &Stage,
+        endpoints: &BTreeMap<&'static str, Endpoint>,
+        show: &Show,
+    ) -> eyre::Result<Self> {
         let mut players = Vec::new();
         for name in std::iter::once("agent").chain(PROVIDERS.iter().map(|role| role.name)) {
             let actor = Actor::start(stage, name).await?;
-            players.push(Player { actor, crash_at: None, back: None, open: points(name) });
+            let (started, endpoint) = (Instant::now(), endpoints[name].clone());
+            players.push(Player { actor, crash_at: None, back: None, started, endpoint, open: points(name) });
         }
-        Ok(Self { players, show: show.clone(), kills: 0, reached: BTreeSet::new() })
+        Ok(Self { players, show: show.clone(), kills: 0, failed_starts: 0, reached: BTreeSet::new() })
     }
 
     /// Kills one of those present; nobody is killed when all are away.
@@ -100,9 +110,18 @@ impl Cast {
                         }
                         None => None,
                     };
+                    player.started = Instant::now();
                     player.actor.come_back(player.crash_at.as_deref())?;
                 }
                 Some(_) => {}
+                // It says so and ends when its chain cannot be read at the start.
+                None if player.actor.has_ended()?
+                    && player.endpoint.failed_since(player.started)
+                    && !player.actor.was_ready()? =>
+                {
+                    self.failed_starts += 1;
+                    player.back = Some(Instant::now() + Duration::from_secs(1));
+                }
                 None => match player.crash_at.clone() {
                     Some(crash_at) if player.actor.has_ended()? => {
                         self.kills += 1;
@@ -128,6 +147,7 @@ impl Cast {
     /// When one does not answer.
     pub(crate) async fn all_back(&mut self) -> eyre::Result<()> {
         for player in &mut self.players {
+            player.endpoint.behave();
             // One that may still die by itself is replaced.
             if player.crash_at.take().is_some() && player.back.is_none() {
                 if !player.actor.has_ended()? {
@@ -136,7 +156,7 @@ impl Cast {
                 self.kills += 1;
                 player.back = Some(Instant::now());
             }
-            if player.back.take().is_some() {
+            if player.back.take().is_some() || (player.actor.has_ended()? && !player.actor.was_ready()?) {
                 player.actor.come_back(None)?;
             }
             player.actor.ready(READY_WITHIN).await?;
@@ -170,8 +190,12 @@ impl Cast {
     pub(crate) fn counted(&self) -> BTreeMap<String, Value> {
         let open: BTreeMap<_, _> = self.players.iter().map(|player| (player.actor.name, &player.open)).collect();
         let open = json!(open);
-        let counted =
-            [("kills", json!(self.kills)), ("kills_at_writes", json!(self.reached.len())), ("not_reached", open)];
+        let counted = [
+            ("kills", json!(self.kills)),
+            ("kills_at_writes", json!(self.reached.len())),
+            ("failed_starts", json!(self.failed_starts)),
+            ("not_reached", open),
+        ];
         counted.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 

@@ -90,7 +90,7 @@ async fn play(
     options: &Options,
     show: &Show,
 ) -> eyre::Result<()> {
-    let mut cast = Cast::start(stage, show).await?;
+    let mut cast = Cast::start(stage, &endpoints, show).await?;
     report::await_offers(stage).await?;
     let load = Load::begin(stage, &args.input)?;
     let mut faults = Faults::new(args, stage, endpoints, show);

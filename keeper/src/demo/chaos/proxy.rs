@@ -80,6 +80,17 @@ impl Endpoint {
         *self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some((fault, Instant::now() + time));
     }
 
+    /// Behaves from now on.
+    pub(crate) fn behave(&self) {
+        *self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it has misbehaved after `since`.
+    pub(crate) fn failed_since(&self, since: Instant) -> bool {
+        let fault = *self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.is_some_and(|(_, until)| until > since)
+    }
+
     fn fault(&self) -> Option<(Fault, Instant)> {
         let fault = *self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.filter(|(_, until)| Instant::now() < *until)
