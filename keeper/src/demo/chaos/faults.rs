@@ -80,6 +80,11 @@ impl<'a> Faults<'a> {
     /// # Errors
     /// When a keeper ended that was not told to, or a fault could not be made.
     pub(crate) async fn happen(&mut self, cast: &mut Cast) -> eyre::Result<()> {
+        // What set the stage lies deeper than any reorganisation reaches: nobody would fund the cast again.
+        let deep = self.stage.chain.get_block_number().await? + DEEPEST;
+        while self.stage.chain.get_block_number().await? <= deep {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         let end = Instant::now() + self.time;
         // Each kind once, then as they come: a short run has everything too.
         let mut first: Vec<Kind> = KINDS.iter().map(|(kind, _)| *kind).collect();
