@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     ops::ControlFlow,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use std::{
 
 use eyre::{Context as _, bail};
 use keeper::socket::{self, Reply, Request};
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
 use crate::stage::{self, Stage};
@@ -64,6 +66,17 @@ impl Actor {
     /// Whether its process is over.
     pub(crate) fn has_ended(&mut self) -> eyre::Result<bool> {
         Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Whether it was killed, by somebody or by itself.
+    ///
+    /// # Errors
+    /// When it ended in another way.
+    pub(crate) fn was_killed(&mut self) -> eyre::Result<bool> {
+        match self.child.try_wait()? {
+            Some(status) if status.signal() == Some(Signal::KILL.as_raw()) => Ok(true),
+            _ => self.check().map(|()| false),
+        }
     }
 
     /// Memory its process holds, MiB; `None` while there is none.

@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use alloy::{primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolEventInterface};
+use alloy::{
+    primitives::{B256, U256},
+    providers::Provider,
+    rpc::types::Filter,
+    sol_types::SolEventInterface,
+};
 use contracts::{
     bindings::{IAIPowerRental, IAIPowerRental::IAIPowerRentalEvents as MarketEvent, IAgentWallet, Status},
     ids::AgreementId,
     units::Amount,
 };
-use eyre::{Context as _, bail, ensure};
+use eyre::{Context as _, OptionExt as _, bail, ensure};
 use indexer::{Index, IndexConfig};
 use keeper::{socket::Request, spec::sha256};
 use serde_json::{Value, json};
@@ -21,18 +26,35 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 /// Registering, approving and listing take a few blocks.
 const LISTED_WITHIN: Duration = Duration::from_secs(60);
 
-/// All agreements ever placed, with their state by a call.
-async fn agreements(stage: &Stage) -> eyre::Result<BTreeMap<AgreementId, Status>> {
-    let at = &stage.deployment;
-    let market = IAIPowerRental::new(at.market, &stage.chain);
-    let mut found = BTreeMap::new();
+/// A rental ever bid for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rental {
+    /// Of its work.
+    pub spec_hash: B256,
+    /// Whether it became an agreement.
+    pub matched: bool,
+    /// By a call.
+    pub status: Status,
+}
+
+/// All rentals ever bid for.
+pub(crate) async fn rentals(stage: &Stage) -> eyre::Result<BTreeMap<AgreementId, Rental>> {
+    let market = IAIPowerRental::new(stage.deployment.market, &stage.chain);
+    let mut rentals = BTreeMap::new();
     for event in events(stage).await? {
-        if let MarketEvent::BidPlaced(bid) = event {
-            let agreement = market.agreement(bid.agreementId).call().await?;
-            found.insert(AgreementId::from(bid.agreementId), agreement.status);
+        match event {
+            MarketEvent::BidPlaced(bid) => {
+                let status = market.agreement(bid.agreementId).call().await?.status;
+                rentals.insert(bid.agreementId.into(), Rental { spec_hash: bid.specHash, matched: false, status });
+            }
+            MarketEvent::AgreementCreated(made) => {
+                let id = AgreementId::from(made.agreementId);
+                rentals.get_mut(&id).ok_or_eyre("a rental without a bid")?.matched = true;
+            }
+            _ => {}
         }
     }
-    Ok(found)
+    Ok(rentals)
 }
 
 /// Every event of the market, oldest first.
@@ -68,7 +90,8 @@ pub(crate) async fn await_settlement(stage: &Stage) -> eyre::Result<()> {
     let market = IAIPowerRental::new(stage.deployment.market, &stage.chain);
     let since = std::time::Instant::now();
     loop {
-        let live: Vec<_> = agreements(stage).await?.into_iter().filter(|(_, status)| is_live(*status)).collect();
+        let statuses = rentals(stage).await?.into_iter().map(|(id, rental)| (id, rental.status));
+        let live: Vec<_> = statuses.filter(|(_, status)| is_live(*status)).collect();
         let mut owed = Amount::ZERO;
         for provider in &stage.providers {
             owed = owed + Amount::from(market.creditOf(*provider).call().await?);
@@ -101,7 +124,7 @@ pub(crate) async fn reckon(
             fees = fees + Amount::from(paid.fee);
         }
     }
-    let settled = agreements(stage).await?.into_values().filter(|status| *status == Status::Settled).count();
+    let settled = rentals(stage).await?.into_values().filter(|rental| rental.status == Status::Settled).count();
     let (mut containers, mut gas_wei) = (0, U256::ZERO);
     for actor in cast {
         let status = actor.document(Request::Status).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use keeper::crash::WRITES;
-use rand::{Rng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
 use super::proxy::Endpoint;
@@ -34,11 +34,36 @@ struct Player {
     open: Vec<String>,
 }
 
+impl Player {
+    /// It is gone for a while, which is told.
+    fn go_away(&mut self, random: &mut StdRng) -> String {
+        let away = Duration::from_millis(random.gen_range(100..3_000));
+        self.back = Some(Instant::now() + away);
+        format!("{:.1} s", away.as_secs_f64())
+    }
+
+    /// Where it will die by itself, if anywhere: the point at the end of the line, which goes to its front.
+    fn next_death(&mut self, random: &mut StdRng) -> Option<String> {
+        if self.open.is_empty() || !random.gen_ratio(3, 4) {
+            return None;
+        }
+        self.open.rotate_right(1);
+        Some(format!("{}:{}", self.open[0], random.gen_range(1..=2)))
+    }
+
+    /// Whether it ended because its chain could not be read at the start, as it says: a supervisor would start it again.
+    fn failed_to_start(&mut self) -> eyre::Result<bool> {
+        Ok(self.actor.has_ended()? && self.endpoint.failed_since(self.started) && !self.actor.was_ready()?)
+    }
+}
+
 /// All keepers.
 #[derive(Debug)]
 pub(crate) struct Cast {
     players: Vec<Player>,
     show: Show,
+    /// Of its own: how often it is drawn from depends on when keepers die.
+    random: StdRng,
     kills: u32,
     /// Starts that ended because the endpoint failed; a supervisor starts such a keeper again.
     failed_starts: u32,
@@ -55,6 +80,7 @@ impl Cast {
         stage: &Stage,
         endpoints: &BTreeMap<&'static str, Endpoint>,
         show: &Show,
+        seed: u64,
     ) -> eyre::Result<Self> {
         let mut players = Vec::new();
         for name in std::iter::once("agent").chain(PROVIDERS.iter().map(|role| role.name)) {
@@ -62,29 +88,28 @@ impl Cast {
             let (started, endpoint) = (Instant::now(), endpoints[name].clone());
             players.push(Player { actor, crash_at: None, back: None, started, endpoint, open: points(name) });
         }
-        Ok(Self { players, show: show.clone(), kills: 0, failed_starts: 0, reached: BTreeSet::new() })
+        let random = StdRng::seed_from_u64(seed.wrapping_add(1));
+        Ok(Self { players, show: show.clone(), random, kills: 0, failed_starts: 0, reached: BTreeSet::new() })
     }
 
     /// Kills one of those present; nobody is killed when all are away.
     ///
     /// # Errors
     /// When the process cannot be killed.
-    pub(crate) async fn kill_one(&mut self, random: &mut StdRng) -> eyre::Result<()> {
+    pub(crate) async fn kill_one(&mut self) -> eyre::Result<()> {
         let present: Vec<usize> = (0..self.players.len()).filter(|&i| self.players[i].back.is_none()).collect();
         if present.is_empty() {
             return Ok(());
         }
-        let player = &mut self.players[present[random.gen_range(0..present.len())]];
+        let player = &mut self.players[present[self.random.gen_range(0..present.len())]];
         // One that is about to die by itself may be dead already.
         if player.actor.has_ended()? {
             return Ok(());
         }
         player.actor.crash().await?;
         self.kills += 1;
-        let away = absence(random);
-        player.back = Some(Instant::now() + away);
-        let text = format!("{} killed, back in {:.1} s", player.actor.name, away.as_secs_f64());
-        self.show.line("chaos", &text);
+        let away = player.go_away(&mut self.random);
+        self.show.line("chaos", &format!("{} killed, back in {away}", player.actor.name));
         Ok(())
     }
 
@@ -92,50 +117,29 @@ impl Cast {
     ///
     /// # Errors
     /// When a keeper ended that was not told to.
-    pub(crate) fn tend(&mut self, random: &mut StdRng) -> eyre::Result<()> {
+    pub(crate) fn tend(&mut self) -> eyre::Result<()> {
         for player in &mut self.players {
-            let name = player.actor.name;
-            match player.back {
-                Some(back) if Instant::now() >= back => {
+            if let Some(back) = player.back {
+                if Instant::now() >= back {
                     player.back = None;
-                    player.crash_at = match player.open.pop() {
-                        Some(point) if random.gen_ratio(3, 4) => {
-                            // To the end of the line: it is gone once it was reached.
-                            player.open.insert(0, point.clone());
-                            Some(format!("{point}:{}", random.gen_range(1..=2)))
-                        }
-                        Some(point) => {
-                            player.open.push(point);
-                            None
-                        }
-                        None => None,
-                    };
+                    player.crash_at = player.next_death(&mut self.random);
                     player.started = Instant::now();
                     player.actor.come_back(player.crash_at.as_deref())?;
                 }
-                Some(_) => {}
-                // It says so and ends when its chain cannot be read at the start.
-                None if player.actor.has_ended()?
-                    && player.endpoint.failed_since(player.started)
-                    && !player.actor.was_ready()? =>
-                {
-                    self.failed_starts += 1;
-                    player.back = Some(Instant::now() + Duration::from_secs(1));
+            } else if player.failed_to_start()? {
+                self.failed_starts += 1;
+                player.back = Some(Instant::now() + Duration::from_secs(1));
+            } else if let Some(crash_at) = &player.crash_at {
+                if player.actor.was_killed()? {
+                    self.kills += 1;
+                    let point = crash_at.split(':').next().unwrap_or_default().to_owned();
+                    player.open.retain(|open| *open != point);
+                    let away = player.go_away(&mut self.random);
+                    self.show.line("chaos", &format!("{} died at {point}, back in {away}", player.actor.name));
+                    self.reached.insert((player.actor.name, point));
                 }
-                None => match player.crash_at.clone() {
-                    Some(crash_at) if player.actor.has_ended()? => {
-                        self.kills += 1;
-                        let point = crash_at.split(':').next().unwrap_or_default().to_owned();
-                        player.open.retain(|open| *open != point);
-                        self.reached.insert((name, point.clone()));
-                        let away = absence(random);
-                        player.back = Some(Instant::now() + away);
-                        self.show
-                            .line("chaos", &format!("{name} died at {point}, back in {:.1} s", away.as_secs_f64()));
-                    }
-                    Some(_) => {}
-                    None => player.actor.check()?,
-                },
+            } else {
+                player.actor.check()?;
             }
         }
         Ok(())
@@ -144,19 +148,20 @@ impl Cast {
     /// Brings everybody back, to stay.
     ///
     /// # Errors
-    /// When one does not answer.
+    /// When one does not answer, or ended that was not told to.
     pub(crate) async fn all_back(&mut self) -> eyre::Result<()> {
         for player in &mut self.players {
             player.endpoint.behave();
+            let mut away = player.back.take().is_some() || player.failed_to_start()?;
             // One that may still die by itself is replaced.
-            if player.crash_at.take().is_some() && player.back.is_none() {
-                if !player.actor.has_ended()? {
+            if player.crash_at.take().is_some() && !away {
+                if !player.actor.was_killed()? {
                     player.actor.crash().await?;
                 }
                 self.kills += 1;
-                player.back = Some(Instant::now());
+                away = true;
             }
-            if player.back.take().is_some() || (player.actor.has_ended()? && !player.actor.was_ready()?) {
+            if away {
                 player.actor.come_back(None)?;
             }
             player.actor.ready(READY_WITHIN).await?;
@@ -205,10 +210,6 @@ impl Cast {
             player.actor.stop().await;
         }
     }
-}
-
-fn absence(random: &mut StdRng) -> Duration {
-    Duration::from_millis(random.gen_range(100..3_000))
 }
 
 /// Where a keeper of this name can die.

@@ -26,7 +26,7 @@ const CALM: Duration = Duration::from_secs(300);
 /// What a chaos run is given.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ChaosArgs {
-    /// Decides every fault and its moment.
+    /// Decides the faults and their order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Minutes in which things go wrong.
@@ -90,7 +90,7 @@ async fn play(
     options: &Options,
     show: &Show,
 ) -> eyre::Result<()> {
-    let mut cast = Cast::start(stage, &endpoints, show).await?;
+    let mut cast = Cast::start(stage, &endpoints, show, args.seed).await?;
     report::await_offers(stage).await?;
     let load = Load::begin(stage, &args.input)?;
     let mut faults = Faults::new(args, stage, endpoints, show);

@@ -1,4 +1,5 @@
-//! What must hold when all is over. Money and states are read from the chain, never from who is judged.
+//! What must hold when all is over. Money and rentals are read from the chain, containers from the engine, never from
+//! who is judged; only what became of the jobs is as the agent tells it.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +7,16 @@ use alloy::{
     primitives::{Address, B256, U256, address},
     providers::Provider,
 };
-use contracts::{
-    bindings::{IAIPowerRental, IAIPowerRental::IAIPowerRentalEvents as MarketEvent, IAgentWallet, IERC20, Status},
-    ids::AgreementId,
+use contracts::bindings::{
+    IAIPowerRental, IAIPowerRental::IAIPowerRentalEvents as MarketEvent, IAgentWallet, IERC20, Status,
 };
-use eyre::OptionExt as _;
 use keeper::socket::Request;
 use serde_json::{Value, json};
 
 use super::Cast;
 use crate::{
     containers_left,
-    report::{collect, events, index_equals_chain},
+    report::{collect, events, index_equals_chain, rentals},
     stage::{Options, Stage},
 };
 
@@ -107,31 +106,6 @@ pub(crate) async fn check(stage: &Stage, options: &Options, cast: &mut Cast) -> 
         }),
         faults,
     })
-}
-
-struct Rental {
-    spec_hash: B256,
-    matched: bool,
-    status: Status,
-}
-
-async fn rentals(stage: &Stage) -> eyre::Result<BTreeMap<AgreementId, Rental>> {
-    let market = IAIPowerRental::new(stage.deployment.market, &stage.chain);
-    let mut rentals = BTreeMap::new();
-    for event in events(stage).await? {
-        match event {
-            MarketEvent::BidPlaced(bid) => {
-                let status = market.agreement(bid.agreementId).call().await?.status;
-                rentals.insert(bid.agreementId.into(), Rental { spec_hash: bid.specHash, matched: false, status });
-            }
-            MarketEvent::AgreementCreated(made) => {
-                let id = AgreementId::from(made.agreementId);
-                rentals.get_mut(&id).ok_or_eyre("a rental without a bid")?.matched = true;
-            }
-            _ => {}
-        }
-    }
-    Ok(rentals)
 }
 
 /// Tokens in the market beyond credits and bonds. Nothing is live any more, so that no escrow is left.
