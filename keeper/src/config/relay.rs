@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use alloy::primitives::{Address, FixedBytes};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::duration_text;
 
 /// How transactions are sent, and what may be sent at all. Every field has a default.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
     /// Says what would be sent, and sends nothing.
@@ -34,14 +34,14 @@ pub struct RelayConfig {
     /// So many failures in a row stop the account from sending for a while.
     pub max_failures: u32,
     /// That while.
-    #[serde(with = "duration_text")]
+    #[serde(with = "duration_text", rename(serialize = "failure_pause_s"))]
     pub failure_pause: Duration,
     /// Functions that may be called besides those of the market, its token and the agent's wallet that a keeper needs.
     pub allow: Vec<Allowed>,
 }
 
 /// A contract and its functions.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
     /// Contract.

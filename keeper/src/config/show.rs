@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BucketConfig, Config, EngineKind, KeyConfig, StrategyConfig};
+use super::{BucketConfig, Config, KeyConfig, StrategyConfig};
 
 /// The document behind `keeper config show`; amounts are in AIT.
 pub fn document(config: &Config) -> Value {
@@ -29,12 +29,12 @@ pub fn document(config: &Config) -> Value {
             "max_duration_s": provider.max_duration.as_secs(),
             "preemptible": provider.preemptible,
             "listen": provider.listen,
-            "endpoint": provider.endpoint.clone().unwrap_or_else(|| format!("http://{}", provider.listen)),
-            "tls": provider.tls.as_ref().map(|tls| json!({ "certificate": tls.certificate, "key": tls.key })),
+            "endpoint": provider.published(provider.listen),
+            "tls": provider.tls,
             "bucket": provider.bucket.as_ref().map(bucket),
             "allow_plain_http": provider.allow_plain_http,
             "gpus": provider.gpus,
-            "engine": match provider.engine { EngineKind::Docker => "docker", EngineKind::Process => "process" },
+            "engine": provider.engine,
             "docker_socket": provider.docker_socket,
             "worker": provider.worker,
             "cpus": provider.cpus,
@@ -59,21 +59,7 @@ pub fn document(config: &Config) -> Value {
         "provider": provider,
         "api": config.api.as_ref().map(|api| json!({ "listen": api.listen })),
         "metrics": config.metrics.as_ref().map(|metrics| json!({ "listen": metrics.listen })),
-        "relay": {
-            "dry_run": config.relay.dry_run,
-            "max_fee_gwei": config.relay.max_fee_gwei,
-            "gas_budget_per_day": config.relay.gas_budget_per_day,
-            "min_balance": config.relay.min_balance,
-            "warn_balance": config.relay.warn_balance,
-            "max_index_lag_blocks": config.relay.max_index_lag_blocks,
-            "max_in_flight": config.relay.max_in_flight,
-            "max_batch": config.relay.max_batch,
-            "replace_after_blocks": config.relay.replace_after_blocks,
-            "cancel_after_blocks": config.relay.cancel_after_blocks,
-            "max_failures": config.relay.max_failures,
-            "failure_pause_s": config.relay.failure_pause.as_secs(),
-            "allow": config.relay.allow.iter().map(|allowed| json!({ "to": allowed.to, "selectors": allowed.selectors })).collect::<Vec<_>>(),
-        },
+        "relay": config.relay,
         "parameters": chain.preset.params(),
     })
 }

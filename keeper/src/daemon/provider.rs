@@ -66,11 +66,7 @@ pub(super) async fn provider_side(
     let store = Store::open(&data_dir.join("blobs"), limits).await?;
     let listener = bind(provider.listen, "provider.listen").await?;
     let tls = provider.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose()?;
-    let endpoint = match (&provider.bucket, &provider.endpoint) {
-        (Some(bucket), _) => bucket.url.clone(),
-        (None, Some(endpoint)) => endpoint.clone(),
-        (None, None) => format!("http://{}", listener.local_addr()?),
-    };
+    let endpoint = provider.published(listener.local_addr()?);
     if config.chain.preset != Preset::Demo && endpoint.starts_with("http://") {
         warn!(%endpoint, "the data plane is PLAIN HTTP: everybody on the way reads inputs and results, and agents refuse it unless told otherwise; set provider.tls");
     }
