@@ -17,7 +17,7 @@ use std::{
 };
 
 use alloy::primitives::Address;
-use contracts::{params::Preset, units::Amount};
+use contracts::{deploy::Deployment, params::Preset, units::Amount};
 use serde::Deserialize;
 
 pub use self::{
@@ -323,6 +323,15 @@ impl Config {
         self.relay.check()?;
         self.provider.as_ref().map_or(Ok(()), |provider| provider.check(self.chain.preset))
     }
+}
+
+/// The `[chain]` table of a market, as TOML; further lines of the table may follow it.
+pub fn chain_table(rpc_url: &str, at: &Deployment) -> String {
+    let Deployment { chain_id, preset, forwarder, market, factory, start_block, token: _ } = at;
+    format!(
+        "[chain]\nrpc_urls = [\"{rpc_url}\"]\nchain_id = {chain_id}\nmarket = \"{market}\"\nfactory = \"{factory}\"\n\
+         forwarder = \"{forwarder}\"\nstart_block = {start_block}\npreset = \"{preset}\"\n"
+    )
 }
 
 impl ChainConfig {

@@ -225,14 +225,8 @@ impl Keys {
                 })
                 .transpose()?;
             let provider = provider.map(|provider| keys::load(&provider.key)).transpose()?;
-            let mut senders = std::collections::HashSet::new();
-            let relayers = agent.iter().flat_map(|(_, relayers)| relayers).chain(&provider);
-            if let Some(twice) = relayers.map(PrivateKeySigner::address).find(|account| !senders.insert(*account)) {
-                bail!(
-                    "account {twice} is named twice among agent.relayer_key, agent.more_relayer_keys and provider.key; its \
-                     nonces need one owner: give each its own key"
-                );
-            }
+            let relayers = agent.iter().flat_map(|(_, relayers)| relayers);
+            keys::one_owner_each(relayers.chain(&provider).map(PrivateKeySigner::address))?;
             Ok(Self { agent, provider })
         })
         .await?

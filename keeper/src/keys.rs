@@ -1,8 +1,11 @@
 //! Private keys: encrypted keystores on disk, passwords from the environment or a file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
-use alloy::signers::local::PrivateKeySigner;
+use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 
 use crate::config::KeyConfig;
 
@@ -16,7 +19,7 @@ pub enum KeyError {
     #[error("environment variable {0} holds no secret for {1}; set it and start again")]
     Variable(String, PathBuf),
     /// The file cannot be read.
-    #[error("file {path}: {source}; it should hold a keystore's password, or be a keystore")]
+    #[error("file {path}: {source}; it should hold a secret, or be a keystore")]
     File {
         /// The file.
         path: PathBuf,
@@ -33,6 +36,12 @@ pub enum KeyError {
         /// Why.
         source: alloy::signers::local::LocalSignerError,
     },
+    /// One account in two places.
+    #[error(
+        "account {0} is named twice among agent.relayer_key, agent.more_relayer_keys and provider.key; its nonces need \
+         one owner: give each its own key"
+    )]
+    Twice(Address),
     /// Not overwritten.
     #[error("{0} exists; keys are never overwritten, choose another name")]
     Exists(PathBuf),
@@ -47,6 +56,15 @@ pub fn load(config: &KeyConfig) -> Result<PrivateKeySigner, KeyError> {
     std::fs::metadata(path).map_err(|source| KeyError::File { path: path.clone(), source })?;
     let password = secret(&config.password, path)?;
     PrivateKeySigner::decrypt_keystore(path, password).map_err(|source| KeyError::Locked { path: path.clone(), source })
+}
+
+/// Whether each of the accounts that send has one place in the configuration.
+///
+/// # Errors
+/// [`KeyError::Twice`].
+pub fn one_owner_each(senders: impl IntoIterator<Item = Address>) -> Result<(), KeyError> {
+    let mut seen = HashSet::new();
+    senders.into_iter().try_for_each(|sender| if seen.insert(sender) { Ok(()) } else { Err(KeyError::Twice(sender)) })
 }
 
 /// Makes a new random key in an encrypted keystore that only its owner may read.
@@ -75,13 +93,13 @@ fn restrict(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
-/// What `env:NAME` or `file:PATH` holds; `keystore` is what it is for.
+/// What `env:NAME` or `file:PATH` holds; `purpose` is the keystore or the bucket that it is for.
 ///
 /// # Errors
 /// [`KeyError`] names the secret's place.
-pub fn secret(reference: &str, keystore: &Path) -> Result<String, KeyError> {
+pub fn secret(reference: &str, purpose: &Path) -> Result<String, KeyError> {
     match reference.split_once(':') {
-        Some(("env", name)) => std::env::var(name).map_err(|_| KeyError::Variable(name.into(), keystore.into())),
+        Some(("env", name)) => std::env::var(name).map_err(|_| KeyError::Variable(name.into(), purpose.into())),
         Some(("file", path)) => std::fs::read_to_string(path)
             .map(|text| text.trim_end_matches('\n').to_owned())
             .map_err(|source| KeyError::File { path: path.into(), source }),

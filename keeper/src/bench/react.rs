@@ -18,7 +18,7 @@ use contracts::{
 use eyre::{Context as _, OptionExt as _, ensure};
 use futures_util::StreamExt;
 use keeper::{
-    config::Config,
+    config::{Config, chain_table},
     daemon, keys,
     preflight::{ContractCall, Preflight},
 };
@@ -132,20 +132,12 @@ async fn prepare(chain: &Chain, folder: &Path, worker: &Path, endpoint: &Endpoin
     let admin = *chain.rpc.get_accounts().await?.first().ok_or_eyre("anvil has no accounts")?;
     let money = U256::from(10u128.pow(24));
     call(&chain.rpc, admin, chain.market.token, IERC20::mintCall { to: provider, value: money }).await?;
-    let at = &chain.market;
     let config = format!(
-        "data_dir = \"data\"\n[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\n\
-         forwarder = \"{}\"\nstart_block = {}\npreset = \"demo\"\npoll_ms = 5\n[provider]\n\
-         key = {{ keystore = \"key.json\", password = \"file:{}\" }}\nclass = \"cpu_only\"\nslots = 256\n\
+        "data_dir = \"data\"\n{}poll_ms = 5\n[provider]\n\
+         key = {{ keystore = \"key.json\", password = \"file:password\" }}\nclass = \"cpu_only\"\nslots = 256\n\
          reserve_per_hour = \"0.01\"\nlisten = \"127.0.0.1:0\"\nengine = \"process\"\nworker = \"{}\"\ncpus = 1.0\n\
          memory_mib = 512\n[relay]\ngas_budget_per_day = 1000.0\n",
-        endpoint.url,
-        at.chain_id,
-        at.market,
-        at.factory,
-        at.forwarder,
-        at.start_block,
-        folder.join("password").display(),
+        chain_table(&endpoint.url, &chain.market),
         std::path::absolute(worker)?.display(),
     );
     std::fs::write(folder.join("keeper.toml"), config)?;

@@ -16,7 +16,7 @@ use contracts::{
 };
 use eyre::{Context as _, bail};
 use keeper::{
-    config::{KeyConfig, show::without_secrets},
+    config::{KeyConfig, chain_table, show::without_secrets},
     keys,
 };
 use reqwest::Url;
@@ -112,16 +112,7 @@ impl Deploy {
             }
             anstream::eprintln!("{to} got {amount}");
         }
-        anstream::println!(
-            "[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\nforwarder = \"{}\"\nstart_block = {}\npreset = \"{}\"",
-            self.rpc_url,
-            at.chain_id,
-            at.market,
-            at.factory,
-            at.forwarder,
-            at.start_block,
-            at.preset
-        );
+        anstream::print!("{}", chain_table(self.rpc_url.as_str(), &at));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -14,9 +14,10 @@ use contracts::{
 };
 use serde::Serialize;
 
-use super::{Config, EngineKind, KeyConfig, ProviderConfig, show::without_secrets};
+use super::{Config, EngineKind, KeyConfig, ProviderConfig, TlsConfig, show::without_secrets};
 use crate::{
     act::containers::{Engine, EngineConfig},
+    blobs::{Reach, Tls},
     keys,
     socket::SOCKET_NAME,
 };
@@ -46,7 +47,9 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     if let Some(provider) = &config.provider {
         list.engine(config, provider).await;
         list.endpoint(config, provider);
+        list.tls(provider);
     }
+    list.reach(config);
     let ports = [
         ("provider.listen", config.provider.as_ref().map(|provider| provider.listen)),
         ("api.listen", config.api.as_ref().map(|api| api.listen)),
@@ -64,7 +67,8 @@ pub async fn check(config: &Config) -> Vec<Finding> {
 #[derive(Default)]
 struct Opened {
     session: Option<Address>,
-    relayer: Option<Address>,
+    /// With the field that names each.
+    relayers: Vec<(&'static str, Address)>,
     provider: Option<Address>,
 }
 
@@ -102,10 +106,17 @@ impl Findings {
         let mut opened = Opened::default();
         if let Some(agent) = &config.agent {
             opened.session = self.key("agent.session_key", &agent.session_key).await;
-            opened.relayer = self.key("agent.relayer_key", &agent.relayer_key).await;
+            let more = agent.more_relayer_keys.iter().map(|key| ("agent.more_relayer_keys", key));
+            for (field, key) in std::iter::once(("agent.relayer_key", &agent.relayer_key)).chain(more) {
+                opened.relayers.extend(self.key(field, key).await.map(|address| (field, address)));
+            }
         }
         if let Some(provider) = &config.provider {
             opened.provider = self.key("provider.key", &provider.key).await;
+        }
+        let senders = opened.relayers.iter().map(|(_, address)| *address).chain(opened.provider);
+        if let Err(error) = keys::one_owner_each(senders) {
+            self.bad("agent.relayer_key", error.to_string());
         }
         opened
     }
@@ -231,8 +242,8 @@ impl Findings {
                 );
             }
         }
-        if let Some(relayer) = keys.relayer {
-            self.gas("agent.relayer_key", relayer, provider).await;
+        for (field, relayer) in &keys.relayers {
+            self.gas(field, *relayer, provider).await;
         }
     }
 
@@ -291,29 +302,49 @@ impl Findings {
     }
 
     fn endpoint(&mut self, config: &Config, provider: &ProviderConfig) {
-        if let Some(tls) = &provider.tls {
-            for (field, path) in [("provider.tls.certificate", &tls.certificate), ("provider.tls.key", &tls.key)] {
-                match std::fs::File::open(path) {
-                    Ok(_) => self.good(field, format!("{} can be read", path.display())),
-                    Err(error) => self
-                        .bad(field, format!("{}: {error}; give a PEM file that the keeper may read", path.display())),
-                }
+        let field = "provider.endpoint";
+        let published = provider.published(provider.listen);
+        let is_url = |text: &str| {
+            reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        match (&provider.bucket, &provider.endpoint) {
+            (Some(_), _) => self.good("provider.bucket", format!("{published} is published")),
+            (None, Some(endpoint)) if !is_url(endpoint) => {
+                self.bad(field, format!("'{endpoint}' is no http(s)://host[:port]"))
+            }
+            (None, None) if config.chain.preset != Preset::Demo => self.bad(
+                field,
+                format!("{published} is published, since none is given; give the URL at which agents reach this node"),
+            ),
+            _ => self.good(field, format!("{published} is published")),
+        }
+    }
+
+    fn tls(&mut self, provider: &ProviderConfig) {
+        let Some(TlsConfig { certificate, key }) = &provider.tls else { return };
+        match Tls::open(certificate, key) {
+            Ok(_) => self.good("provider.tls", format!("{} and its key can be used", certificate.display())),
+            Err(error) => self.bad("provider.tls", error.to_string()),
+        }
+    }
+
+    /// What the other side is met with: roots of trust, and the keys of buckets.
+    fn reach(&mut self, config: &Config) {
+        if let Some(path) = config.agent.as_ref().and_then(|agent| agent.extra_ca.as_ref()) {
+            match Reach::default().trust(path) {
+                Ok(()) => self.good("agent.extra_ca", format!("{} can be used", path.display())),
+                Err(error) => self.bad("agent.extra_ca", error.to_string()),
             }
         }
-        let Some(endpoint) = &provider.endpoint else {
-            let text = format!("http://{} is published, since none is given", provider.listen);
-            return match config.chain.preset {
-                Preset::Demo => self.good("provider.endpoint", text),
-                Preset::L2 => {
-                    self.bad("provider.endpoint", format!("{text}; give the URL at which agents reach this node"))
-                }
-            };
-        };
-        match reqwest::Url::parse(endpoint) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                self.good("provider.endpoint", format!("{endpoint} is published"));
+        let of_agent = config.agent.iter().flat_map(|agent| &agent.buckets).map(|bucket| ("agent.buckets", bucket));
+        let of_provider = config.provider.iter().flat_map(|provider| &provider.bucket);
+        for (field, bucket) in of_agent.chain(of_provider.map(|bucket| ("provider.bucket", bucket))) {
+            let url = std::path::Path::new(&bucket.url);
+            let keys = [&bucket.access_key, &bucket.secret_key].map(|reference| keys::secret(reference, url));
+            match keys.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(_) => self.good(field, format!("the keys of {} are there", bucket.url)),
+                Err(error) => self.bad(field, error.to_string()),
             }
-            _ => self.bad("provider.endpoint", format!("'{endpoint}' is no http(s)://host[:port]")),
         }
     }
 

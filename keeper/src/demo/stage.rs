@@ -26,7 +26,7 @@ use contracts::{
     units::Amount,
 };
 use eyre::{Context as _, OptionExt as _, bail};
-use keeper::keys;
+use keeper::{config::chain_table, keys};
 
 /// Password of the demo's own throw-away keys.
 const PASSWORD: &str = "demo";
@@ -154,20 +154,9 @@ impl Stage {
 
     /// Writes every keeper's configuration; `rpc_of` names the endpoint that it reaches the chain by.
     pub(crate) fn write_configs(&self, options: &Options, rpc_of: impl Fn(&str) -> String) -> eyre::Result<()> {
-        let at = &self.deployment;
         let chain_of = |name: &str| {
-            format!(
-                "[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\nforwarder = \"{}\"\n\
-             start_block = {}\npreset = \"{}\"\npoll_ms = 200\n\n\
-                 [relay]\ngas_budget_per_day = 10.0\n",
-                rpc_of(name),
-                at.chain_id,
-                at.market,
-                at.factory,
-                at.forwarder,
-                at.start_block,
-                at.preset
-            )
+            let table = chain_table(&rpc_of(name), &self.deployment);
+            format!("{table}poll_ms = 200\n\n[relay]\ngas_budget_per_day = 10.0\n")
         };
         let key = |name: &str| format!("{{ keystore = \"keys/{name}.json\", password = \"env:{PASSWORD_VARIABLE}\" }}");
         let chain = chain_of("agent");

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use alloy::primitives::Address;
 use keeper::{
-    config::Config,
+    config::{Config, chain_table},
     daemon,
     journal::{Journal, State},
     keys,
@@ -22,19 +22,10 @@ fn prepare(world: &World, folder: &Path, more: &str) -> Address {
     std::fs::write(folder.join("password"), "test").unwrap();
     keys::create(&folder.join("session.json"), "test").unwrap();
     let relayer = keys::create(&folder.join("relayer.json"), "test").unwrap();
-    let password = folder.join("password").display().to_string();
-    let key = |name: &str| format!("{{ keystore = \"{name}.json\", password = \"file:{password}\" }}");
-    let at = &world.market;
+    let key = |name: &str| format!("{{ keystore = \"{name}.json\", password = \"file:password\" }}");
     let config = format!(
-        "data_dir = \"data\"\n[chain]\nrpc_urls = [\"{}\"]\nchain_id = {}\nmarket = \"{}\"\nfactory = \"{}\"\n\
-         forwarder = \"{}\"\nstart_block = {}\npreset = \"demo\"\npoll_ms = 50\n[agent]\nwallet = \"{}\"\n\
-         session_key = {}\nrelayer_key = {}\n{more}",
-        world.proxy.url,
-        at.chain_id,
-        at.market,
-        at.factory,
-        at.forwarder,
-        at.start_block,
+        "data_dir = \"data\"\n{}poll_ms = 50\n[agent]\nwallet = \"{}\"\nsession_key = {}\nrelayer_key = {}\n{more}",
+        chain_table(&world.proxy.url, &world.market),
         world.session.wallet,
         key("session"),
         key("relayer"),
