@@ -8,7 +8,7 @@ mod state;
 
 use alloy::{
     eips::BlockNumberOrTag,
-    primitives::{Address, B256, Bytes, U256},
+    primitives::{Address, Bytes, U256},
     providers::{DynProvider, Provider},
     rpc::types::Header,
 };
@@ -148,12 +148,12 @@ impl Preflight {
             .map_err(|error| unavailable(&error))?
     }
 
-    /// Reads what lately was needed as of the newest block, so that the next run finds it; gives that block's hash.
+    /// Reads what lately was needed as of the newest block, so that the next run finds it.
     ///
     /// # Errors
     /// [`PreflightError::Unavailable`] when the chain cannot be read.
-    pub async fn warm(&self) -> Result<B256, PreflightError> {
-        Ok(self.newest().await?.hash)
+    pub async fn warm(&self) -> Result<(), PreflightError> {
+        self.newest().await.map(drop)
     }
 
     async fn newest(&self) -> Result<Header, PreflightError> {

@@ -20,6 +20,7 @@ use crate::{clock::now_s, config::RelayConfig, journal::Parcel, preflight::Contr
 
 /// Seconds of a day.
 pub(super) const DAY_S: u64 = 86_400;
+
 /// A rule that forbids sending; the text names the rule and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -62,7 +63,8 @@ pub(super) struct Policy {
     balance_wei: U256,
     /// Why the index cannot be trusted now.
     index: Option<Refusal>,
-    judged: B256,
+    /// Newest blocks of index and endpoint that agreed.
+    agreed: (B256, B256),
     warned: bool,
     failures: u32,
     broken_until: Option<Instant>,
@@ -112,7 +114,7 @@ impl Policy {
             spent_wei: U256::ZERO,
             balance_wei: U256::MAX,
             index: None,
-            judged: B256::ZERO,
+            agreed: (B256::ZERO, B256::ZERO),
             warned: false,
             failures: 0,
             broken_until: None,
@@ -140,7 +142,7 @@ impl Policy {
         if lag > most {
             return Ok(Some(Refusal::Stale { lag, most }));
         }
-        if head.number > seen.number || head.hash == self.judged {
+        if head.number > seen.number || self.agreed == (head.hash, seen.hash) {
             return Ok(self.index.clone().filter(|refusal| matches!(refusal, Refusal::Contradicted(_))));
         }
         let hash = match head.number == seen.number {
@@ -148,7 +150,7 @@ impl Policy {
             false => chain::hash_at(&relay.provider, head.number).await?,
         };
         if hash == Some(head.hash) {
-            self.judged = head.hash;
+            self.agreed = (head.hash, seen.hash);
             return Ok(None);
         }
         Ok(Some(Refusal::Contradicted(head.number)))
@@ -275,11 +277,11 @@ mod tests {
     const WALLET: Address = Address::repeat_byte(3);
     const FORWARDER: Address = Address::repeat_byte(4);
 
-    fn policy(config: RelayConfig) -> Policy {
+    fn relay(config: RelayConfig) -> Relay {
         let folder = tempfile::tempdir().unwrap();
         let provider = ProviderBuilder::default().connect_http("http://127.0.0.1:1".parse().unwrap()).erased();
         let session = Session { wallet: WALLET, key: PrivateKeySigner::random(), forwarder: FORWARDER };
-        Policy::new(&Relay {
+        Relay {
             provider: provider.clone(),
             chain_id: 1,
             signer: PrivateKeySigner::random(),
@@ -291,7 +293,11 @@ mod tests {
             confirmations: 1,
             config,
             index: None,
-        })
+        }
+    }
+
+    fn policy(config: RelayConfig) -> Policy {
+        Policy::new(&relay(config))
     }
 
     fn call(to: Address, data: impl Into<Bytes>) -> ContractCall {
@@ -314,6 +320,29 @@ mod tests {
         assert!(matches!(policy.allows(&call(WALLET, limits)), Err(Refusal::Function { .. })));
         assert!(policy.allows(&call(WALLET, vec![9, 9, 9, 9, 1])).is_ok(), "what the operator adds");
         assert!(policy.allows(&call(WALLET, vec![9, 9])).is_err(), "no whole selector");
+    }
+
+    #[tokio::test]
+    async fn an_index_that_agreed_is_judged_again_when_the_endpoint_has_another_block() {
+        let relay = relay(RelayConfig::default());
+        let mut policy = Policy::new(&relay);
+        let (here, there) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        let head = Head { number: 7, hash: here, ..Head::default() };
+        for (hash, refusal) in [(here, None), (there, Some(Refusal::Contradicted(7))), (here, None)] {
+            let seen = Seen {
+                number: 7,
+                hash,
+                timestamp_s: 0,
+                gas_limit: 0,
+                count: 0,
+                pending: 0,
+                balance_wei: U256::ZERO,
+                base_fee_wei: 0,
+                fees: Fees { max_wei: 0, tip_wei: 0 },
+            };
+            policy.index = policy.judge_index(&relay, &seen, head).await.unwrap();
+            assert_eq!(policy.index, refusal);
+        }
     }
 
     #[test]

@@ -3,13 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy::{
-    eips::BlockId,
-    primitives::{B256, U256},
-    providers::Provider,
-    rpc::types::Filter,
-    sol_types::SolEvent,
-};
+use alloy::{eips::BlockId, primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolEvent};
 use contracts::bindings::IERC2771Forwarder as Forwarder;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{info, warn};
@@ -23,7 +17,7 @@ use super::{
 use crate::{
     clock::now_s,
     event::Done,
-    journal::{Commit, Parcel, SignedRequest, State, Verdict},
+    journal::{Commit, Landed, Parcel, SignedRequest, State, Verdict},
 };
 
 /// Receipts asked for at once.
@@ -77,18 +71,12 @@ impl Worker {
                 block => chain::hash_at(&self.relay.provider, block).await?,
             };
         }
-        let gone: Vec<u64> =
-            self.parcels
-                .values()
-                .filter(|parcel| !parcel.settled)
-                .filter(|parcel| {
-                    let is = |hash: &Option<B256>, landed: B256| *hash == Some(landed);
-                    parcel.landed.as_ref().is_some_and(|landed| {
-                        !canonical.get(&landed.block).is_some_and(|hash| is(hash, landed.block_hash))
-                    })
-                })
-                .map(|parcel| parcel.nonce)
-                .collect();
+        let is_there = |landed: &Landed| canonical.get(&landed.block).copied().flatten() == Some(landed.block_hash);
+        let open = self.parcels.values().filter(|parcel| !parcel.settled);
+        let gone: Vec<u64> = open
+            .filter(|parcel| parcel.landed.as_ref().is_some_and(|landed| !is_there(landed)))
+            .map(|parcel| parcel.nonce)
+            .collect();
         for nonce in gone {
             self.take_back(nonce).await?;
         }
@@ -170,7 +158,7 @@ impl Worker {
             .map(|parcel| parcel.nonce)
             .collect();
         for nonce in final_now {
-            if let Some(parcel) = self.parcels.remove(&nonce) {
+            if let Some(parcel) = self.parcels.get(&nonce).cloned() {
                 self.settle(parcel).await?;
             }
         }
@@ -198,28 +186,36 @@ impl Worker {
             // What needs no session key is signed anew at once: the old bytes can never land.
             let (requests, direct): (Vec<_>, Vec<_>) = parcel.items.drain(..).partition(|item| item.request.is_some());
             parcel.items = requests;
-            self.parcels.remove(&nonce);
-            let again = direct.into_iter().map(|item| item.key).collect();
-            self.settle_unmined(parcel, again).await?;
+            let again: Vec<_> = direct.into_iter().map(|item| item.key).collect();
+            self.put_away(parcel, again.iter().map(|key| (key.clone(), State::Planned)).collect(), None)?;
+            self.requeue(again)?;
         }
         Ok(())
     }
 
-    /// Keeps of a parcel whose nonce is gone only what others could still bring, and plans the intents of `again` anew.
-    async fn settle_unmined(&mut self, mut parcel: Parcel, again: Vec<String>) -> Result<(), RelayError> {
+    /// Keeps of a parcel whose nonce is gone only what others could still bring, together with what its end means.
+    fn put_away(
+        &mut self,
+        mut parcel: Parcel,
+        states: Vec<(String, State)>,
+        spent: Option<(u64, U256)>,
+    ) -> Result<(), RelayError> {
+        let nonce = parcel.nonce;
         parcel.settled = true;
-        let states = again.iter().map(|key| (key.clone(), State::Planned)).collect();
-        let mut commit = Commit { states, ..Commit::default() };
-        match parcel.items.is_empty() {
-            true => commit.forget.push(parcel.nonce),
+        parcel.items.retain(|item| item.verdict.is_none());
+        let is_over = parcel.items.is_empty();
+        let mut commit = Commit { states, spent, ..Commit::default() };
+        match is_over {
+            true => commit.forget.push(nonce),
             false => commit.keep.push(&parcel),
         }
         self.write(&commit)?;
-        self.sent.remove(&parcel.nonce);
-        if !parcel.items.is_empty() {
-            self.parcels.insert(parcel.nonce, parcel);
-        }
-        self.requeue(again)
+        self.sent.remove(&nonce);
+        match is_over {
+            true => self.parcels.remove(&nonce),
+            false => self.parcels.insert(nonce, parcel),
+        };
+        Ok(())
     }
 
     /// Takes intents in again whose signed bytes can no longer land.
@@ -234,46 +230,34 @@ impl Worker {
     }
 
     /// Ends the intents of a parcel that will not change any more; those without a verdict stay with it.
-    async fn settle(&mut self, mut parcel: Parcel) -> Result<(), RelayError> {
+    async fn settle(&mut self, parcel: Parcel) -> Result<(), RelayError> {
         let gas_wei = parcel.gas_share_wei();
-        let (mut ended, closes_gap) = (Vec::new(), parcel.items.is_empty());
-        let judged = |item: &crate::journal::Item| item.verdict.is_some();
-        for item in parcel.items.iter().filter(|item| judged(item)) {
-            let end = match &item.verdict {
-                Some(Verdict::Executed { block }) => {
-                    (State::Done { block: *block, gas_wei }, Ok(Done::Mined { block: *block }))
-                }
-                Some(Verdict::Refused { error }) => (State::Failed { error: error.clone() }, Err(error.clone())),
-                None => continue,
-            };
-            ended.push((item.key.clone(), end.0, end.1));
+        let (mut states, mut told) = (Vec::new(), Vec::new());
+        for item in &parcel.items {
+            let Some(verdict) = &item.verdict else { continue };
+            let (state, outcome) = ends(verdict, gas_wei);
+            states.push((item.key.clone(), state));
+            told.push((item.key.clone(), outcome));
         }
-        parcel.items.retain(|item| !judged(item));
-        parcel.settled = true;
+        let closes_gap = parcel.items.is_empty();
         let spent = parcel.landed.as_ref().map(|landed| (now_s() / DAY_S, landed.gas_wei));
-        let states = ended.iter().map(|(key, state, _)| (key.clone(), state.clone())).collect();
-        let mut commit = Commit { states, spent, ..Commit::default() };
-        match parcel.items.is_empty() {
-            true => commit.forget.push(parcel.nonce),
-            false => commit.keep.push(&parcel),
-        }
-        self.write(&commit)?;
-        self.sent.remove(&parcel.nonce);
         let cancelled = parcel
             .landed
             .as_ref()
             .is_none_or(|landed| parcel.versions.iter().any(|version| version.hash == landed.hash && version.cancels));
+        self.put_away(parcel, states, spent)?;
         if !closes_gap {
-            self.policy.ended(!cancelled && ended.iter().all(|(_, _, told)| told.is_ok()));
+            self.policy.ended(!cancelled && told.iter().all(|(_, outcome)| outcome.is_ok()));
         }
-        if !parcel.items.is_empty() {
-            self.parcels.insert(parcel.nonce, parcel);
-        }
-        for (key, _, told) in ended {
-            self.rounds.remove(&key);
-            self.tell(key, told).await;
-        }
+        self.tell_all(told).await;
         Ok(())
+    }
+
+    async fn tell_all(&mut self, told: Vec<(String, Result<Done, String>)>) {
+        for (key, outcome) in told {
+            self.rounds.remove(&key);
+            self.tell(key, outcome).await;
+        }
     }
 
     /// Requests that their own transaction did not run: somebody else may have brought them, or may still do so until
@@ -287,9 +271,7 @@ impl Worker {
         let deep_s = block.map(|block| block.header.timestamp).unwrap_or_default();
         let settled: Vec<Parcel> = self.parcels.values().filter(|parcel| parcel.settled).cloned().collect();
         for mut parcel in settled {
-            let mut commit = Commit::default();
-            let mut told = Vec::new();
-            let mut again = Vec::new();
+            let (mut states, mut told, mut again) = (Vec::new(), Vec::new(), Vec::new());
             for item in &mut parcel.items {
                 let Some(request) = &item.request else { continue };
                 let forwarder = Forwarder::new(parcel.to, &self.relay.provider);
@@ -298,47 +280,31 @@ impl Worker {
                 if !used && deep_s <= request.deadline_s {
                     continue;
                 }
-                let verdict = match used {
+                let brought = match used {
                     true => self.brought_by_others(parcel.to, request, parcel.first_block, deep).await?,
                     false => None,
                 };
-                let gas_wei = U256::ZERO;
-                let (state, outcome) = match &verdict {
-                    Some(Verdict::Executed { block }) => {
-                        (State::Done { block: *block, gas_wei }, Ok(Done::Mined { block: *block }))
+                let rounds = self.rounds.entry(item.key.clone()).or_default();
+                *rounds += 1;
+                let verdict = match brought {
+                    None if *rounds <= MAX_ROUNDS => {
+                        again.push(item.key.clone());
+                        states.push((item.key.clone(), State::Planned));
+                        item.verdict = Some(Verdict::Refused { error: "signed anew".into() });
+                        continue;
                     }
-                    Some(Verdict::Refused { error }) => (State::Failed { error: error.clone() }, Err(error.clone())),
-                    None => {
-                        let rounds = self.rounds.entry(item.key.clone()).or_default();
-                        *rounds += 1;
-                        if *rounds <= MAX_ROUNDS {
-                            again.push(item.key.clone());
-                            item.verdict = Some(Verdict::Refused { error: "signed anew".into() });
-                            commit.states.push((item.key.clone(), State::Planned));
-                            continue;
-                        }
-                        let error = format!("its forward request went nowhere {MAX_ROUNDS} times");
-                        (State::Failed { error: error.clone() }, Err(error))
-                    }
+                    None => Verdict::Refused { error: format!("its forward request went nowhere {MAX_ROUNDS} times") },
+                    Some(verdict) => verdict,
                 };
-                item.verdict = verdict.or(Some(Verdict::Refused { error: String::new() }));
-                commit.states.push((item.key.clone(), state));
+                let (state, outcome) = ends(&verdict, U256::ZERO);
+                states.push((item.key.clone(), state));
                 told.push((item.key.clone(), outcome));
+                item.verdict = Some(verdict);
             }
-            parcel.items.retain(|item| item.verdict.is_none());
-            match parcel.items.is_empty() {
-                true => commit.forget.push(parcel.nonce),
-                false => commit.keep.push(&parcel),
-            }
-            self.write(&commit)?;
-            match parcel.items.is_empty() {
-                true => self.parcels.remove(&parcel.nonce),
-                false => self.parcels.insert(parcel.nonce, parcel),
-            };
-            self.requeue(again)?;
-            for (key, outcome) in told {
-                self.rounds.remove(&key);
-                self.tell(key, outcome).await;
+            if !states.is_empty() {
+                self.put_away(parcel, states, None)?;
+                self.requeue(again)?;
+                self.tell_all(told).await;
             }
         }
         Ok(())
@@ -376,5 +342,13 @@ impl Worker {
             }));
         }
         Ok(None)
+    }
+}
+
+/// What a verdict makes of its intent's record, and what the intent's role is told.
+fn ends(verdict: &Verdict, gas_wei: U256) -> (State, Result<Done, String>) {
+    match verdict {
+        Verdict::Executed { block } => (State::Done { block: *block, gas_wei }, Ok(Done::Mined { block: *block })),
+        Verdict::Refused { error } => (State::Failed { error: error.clone() }, Err(error.clone())),
     }
 }
