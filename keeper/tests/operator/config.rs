@@ -59,7 +59,7 @@ async fn check_finds_what_is_wrong() {
     let bucket = "{ url = \"s3://name/prefix\", access_key = \"env:NOT_SET\", secret_key = \"env:NOT_SET\" }";
     bad(&agent, relayer, &more(&format!("buckets = [{bucket}]")), &["✗ agent.buckets", "NOT_SET", "s3://name/prefix"]);
     let published = format!("slots = 2\nbucket = {bucket}");
-    bad(&provider, "slots = 2", &published, &["✓ provider.bucket: s3://name/prefix is published", "✗ provider.bucket"]);
+    bad(&provider, "slots = 2", &published, &["s3://name/prefix is published", "✗ provider.bucket", "NOT_SET"]);
     let tls = "slots = 2\nendpoint = \"https://a.example\"\ntls = { certificate = \"none.pem\", key = \"none.pem\" }";
     bad(&provider, "slots = 2", tls, &["✗ provider.tls", "none.pem"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

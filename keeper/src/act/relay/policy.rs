@@ -142,7 +142,11 @@ impl Policy {
         if lag > most {
             return Ok(Some(Refusal::Stale { lag, most }));
         }
-        if head.number > seen.number || self.agreed == (head.hash, seen.hash) {
+        if self.agreed == (head.hash, seen.hash) {
+            return Ok(None);
+        }
+        if head.number > seen.number {
+            // The endpoint has not come so far: what it last said of the index stands.
             return Ok(self.index.clone().filter(|refusal| matches!(refusal, Refusal::Contradicted(_))));
         }
         let hash = match head.number == seen.number {
