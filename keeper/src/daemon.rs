@@ -34,6 +34,7 @@ use crate::{
     },
     config::Config,
     event::Event,
+    intake,
     journal::{Journal, Record},
     keeper::Keeper,
     keys, metrics,
@@ -128,7 +129,11 @@ async fn join(
         None => None,
     };
     let listener = socket::bind(data_dir)?;
-    tasks.spawn(socket::serve(listener, jobs_dir(data_dir), events.clone(), stop.clone()));
+    let jobs = jobs_dir(data_dir);
+    std::fs::create_dir_all(&jobs)
+        .and_then(|()| intake::clear_unfinished(&jobs))
+        .wrap_err_with(|| jobs.display().to_string())?;
+    tasks.spawn(socket::serve(listener, jobs, events.clone(), stop.clone()));
     let keeper = Keeper::new(config, index, journal, agent, provider, events, stop.clone())?;
     if let Some(listener) = metrics {
         info!(address = %listener.local_addr()?, "metrics");

@@ -139,6 +139,13 @@ pub enum Intent {
         /// Its job.
         job: JobId,
     },
+    /// Hand a job's tasks to a rental of the agent that runs, and bring their results as soon as they are done.
+    Attend {
+        /// The rental.
+        rental: AgreementId,
+        /// The job.
+        job: JobId,
+    },
     /// Dispute a result that does not hold.
     Dispute {
         /// The rental.
@@ -187,6 +194,7 @@ impl Intent {
             Self::Bid { job, attempt, .. } => format!("bid/{job}/{attempt}"),
             Self::Deliver { rental, .. } => format!("deliver/{rental}"),
             Self::Fetch { rental, .. } => format!("fetch/{rental}"),
+            Self::Attend { rental, job } => format!("attend/{rental}/{job}"),
             Self::Dispute { rental, .. } => format!("dispute/{rental}"),
             Self::Cancel { rental, .. } => format!("cancel/{rental}"),
             Self::UpdateOffer { offer, .. } => format!("offer/update/{offer}"),
@@ -196,7 +204,7 @@ impl Intent {
 
     /// Whether it is a transaction; the others act off the chain.
     pub fn on_chain(&self) -> bool {
-        !matches!(self, Self::Work { .. } | Self::Deliver { .. } | Self::Fetch { .. })
+        !matches!(self, Self::Work { .. } | Self::Deliver { .. } | Self::Fetch { .. } | Self::Attend { .. })
     }
 
     /// The rental or bid it is about, if any.
@@ -211,6 +219,7 @@ impl Intent {
             | Self::Advance { rental }
             | Self::Deliver { rental, .. }
             | Self::Fetch { rental, .. }
+            | Self::Attend { rental, .. }
             | Self::Dispute { rental, .. }
             | Self::Cancel { rental, .. } => Some(*rental),
             _ => None,

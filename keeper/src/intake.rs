@@ -8,9 +8,13 @@ use rand::Rng;
 use tokio::{fs, io::AsyncReadExt};
 
 use crate::{
+    act::containers::layout::hash_file,
     socket::RentRequest,
     spec::{InputRef, MAX_BLOB_BYTES, MAX_INPUTS, RentalSpec, TaskSpec, sha256},
 };
+
+/// Opens the name of a folder whose inputs are still being stored.
+const UNFINISHED: &str = "taking-";
 
 /// A request whose inputs are stored.
 #[derive(Debug)]
@@ -33,35 +37,51 @@ pub fn input_path(jobs_dir: &Path, spec_hash: B256, input: B256) -> PathBuf {
     inputs_dir(jobs_dir, spec_hash).join(format!("{input:x}"))
 }
 
+/// Removes what a kill left of requests that were being taken in.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn clear_unfinished(jobs_dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(jobs_dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads and stores the inputs.
 ///
 /// # Errors
 /// One line that names the file and the remedy.
 pub async fn take(request: RentRequest, jobs_dir: &Path) -> Result<Intake, String> {
-    if request.inputs.is_empty() || request.inputs.len() > MAX_INPUTS {
-        return Err(format!("{} inputs given; 1 to {MAX_INPUTS} are taken (--input FILE)", request.inputs.len()));
+    let folder = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(jobs_dir).map_err(cannot_store)?;
+    let mut tasks = Vec::new();
+    for (number, task) in request.tasks.iter().enumerate() {
+        if task.inputs.is_empty() || task.inputs.len() > MAX_INPUTS {
+            return Err(format!("{} inputs given; 1 to {MAX_INPUTS} are taken (--input FILE)", task.inputs.len()));
+        }
+        let mut inputs = Vec::new();
+        for path in &task.inputs {
+            inputs.push(take_file(path, folder.path()).await?);
+        }
+        let (task_type, parameters) = (task.task_type, task.parameters.clone());
+        tasks.push(TaskSpec { task_id: format!("t{number}"), task_type, inputs, parameters });
     }
-    let mut files = Vec::new();
-    let mut inputs = Vec::new();
-    for path in &request.inputs {
-        let bytes = read(path).await?;
-        let hash = sha256(&bytes);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "input".into());
-        inputs.push(InputRef { name, sha256: hash, bytes: bytes.len() as u64 });
-        files.push((hash, bytes));
-    }
-    let task =
-        TaskSpec { task_id: "t0".into(), task_type: request.task_type, inputs, parameters: request.parameters.clone() };
-    let spec = RentalSpec { version: 1, salt: B256::from(rand::thread_rng().r#gen::<[u8; 32]>()), tasks: vec![task] };
+    let salt = B256::from(rand::thread_rng().r#gen::<[u8; 32]>());
+    let spec = RentalSpec { version: 1, salt, tasks, keep_warm_s: request.keep_warm_s };
     let bytes = spec.to_bytes();
     // The same checks as a provider makes: a spec that nobody would take is refused here.
     RentalSpec::from_bytes(&bytes).map_err(|error| error.to_string())?;
     let spec_hash = sha256(&bytes);
-    store(jobs_dir, spec_hash, files).await.map_err(|error| format!("the keeper cannot store the inputs: {error}"))?;
+    // All of them or none: from here on they are a job's.
+    fs::rename(folder.path(), inputs_dir(jobs_dir, spec_hash)).await.map_err(cannot_store)?;
     Ok(Intake { request, spec, spec_hash })
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// Copies an input into `folder` under its hash.
+async fn take_file(path: &Path, folder: &Path) -> Result<InputRef, String> {
     let shown = path.display();
     let explain = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("input {shown} does not exist; check the path"),
@@ -80,36 +100,41 @@ async fn read(path: &Path) -> Result<Vec<u8>, String> {
     if about.len() > MAX_BLOB_BYTES {
         return Err(format!("input {shown} has {} bytes; at most {MAX_BLOB_BYTES} are taken", about.len()));
     }
-    let mut bytes = Vec::new();
     let file = fs::File::open(path).await.map_err(explain)?;
-    // One byte over the bound, in case the file grew since it was measured.
-    file.take(MAX_BLOB_BYTES + 1).read_to_end(&mut bytes).await.map_err(explain)?;
-    Ok(bytes)
+    let copy = folder.join("partial");
+    let copied = async {
+        // What the file grows by after it was measured is left out.
+        let mut from = file.take(about.len());
+        let mut to = fs::File::create(&copy).await?;
+        tokio::io::copy(&mut from, &mut to).await?;
+        to.sync_all().await?;
+        let (hash, bytes) = {
+            let copy = copy.clone();
+            tokio::task::spawn_blocking(move || hash_file(&copy)).await.map_err(std::io::Error::other)??
+        };
+        fs::rename(&copy, folder.join(format!("{hash:x}"))).await?;
+        Ok((hash, bytes))
+    };
+    let (sha256, bytes) = copied.await.map_err(cannot_store)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "input".into());
+    Ok(InputRef { name, sha256, bytes })
 }
 
-async fn store(jobs_dir: &Path, spec_hash: B256, files: Vec<(B256, Vec<u8>)>) -> std::io::Result<()> {
-    fs::create_dir_all(inputs_dir(jobs_dir, spec_hash)).await?;
-    for (hash, bytes) in files {
-        let path = input_path(jobs_dir, spec_hash, hash);
-        let partial = path.with_extension("partial");
-        fs::write(&partial, &bytes).await?;
-        fs::File::open(&partial).await?.sync_all().await?;
-        fs::rename(&partial, &path).await?;
-    }
-    Ok(())
+fn cannot_store(error: std::io::Error) -> String {
+    format!("the keeper cannot store the inputs: {error}")
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{job::Priority, spec::TaskType};
+    use crate::{job::Priority, socket::TaskRequest, spec::TaskType};
 
     fn request(inputs: Vec<PathBuf>) -> RentRequest {
+        let task = TaskRequest { task_type: TaskType::TextProcessing, inputs, parameters: Default::default() };
         RentRequest {
-            task_type: TaskType::TextProcessing,
-            inputs,
-            parameters: Default::default(),
+            tasks: vec![task],
+            keep_warm_s: 0,
             class: None,
             max_price_per_hour: None,
             priority: Priority::Normal,
@@ -131,6 +156,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn tasks_keep_their_order_and_share_what_is_equal() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one.md"), dir.path().join("two.md"));
+        std::fs::write(&one, "same").unwrap();
+        std::fs::write(&two, "same").unwrap();
+        let mut request = request(vec![one]);
+        request.tasks.push(TaskRequest { inputs: vec![two], ..request.tasks[0].clone() });
+        request.keep_warm_s = 30;
+        let taken = take(request.clone(), dir.path()).await.unwrap();
+        let named: Vec<_> = taken.spec.tasks.iter().map(|task| (&*task.task_id, &*task.inputs[0].name)).collect();
+        assert_eq!((named, taken.spec.keep_warm_s), (vec![("t0", "one.md"), ("t1", "two.md")], 30));
+        assert_eq!(std::fs::read_dir(inputs_dir(dir.path(), taken.spec_hash)).unwrap().count(), 1);
+        request.keep_warm_s = 3_601;
+        assert!(take(request, dir.path()).await.unwrap_err().contains("3601"));
+        // A kill in the middle leaves a folder that the next start removes.
+        std::fs::create_dir(dir.path().join("taking-x")).unwrap();
+        clear_unfinished(dir.path()).unwrap();
+        assert!(!dir.path().join("taking-x").exists() && inputs_dir(dir.path(), taken.spec_hash).exists());
+    }
+
+    #[tokio::test]
     async fn files_that_cannot_be_worked_on_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("empty.txt");
@@ -144,5 +190,6 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         assert!(take(request(vec![]), dir.path()).await.unwrap_err().contains("--input"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left but the empty file");
     }
 }

@@ -97,6 +97,13 @@ pub struct Job {
     pub state: JobState,
 }
 
+impl Job {
+    /// Kind of its first task, for lists.
+    pub fn task_name(&self) -> &'static str {
+        self.spec.tasks.first().map(|task| task.task_type.name()).unwrap_or_default()
+    }
+}
+
 /// Where a job stands. Everything between is on chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

@@ -8,13 +8,13 @@
 mod attempts;
 mod outbox;
 mod state;
+mod work;
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use alloy::primitives::Bytes;
 use contracts::ids::AgreementId;
 use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -23,12 +23,12 @@ pub use self::{
     attempts::{Attempt, AttemptState, MAX_ATTEMPTS},
     outbox::{Commit, Item, Landed, Parcel, SignedRequest, Verdict, Version},
     state::State,
+    work::{TaskResult, WorkResult},
 };
 use crate::{
     crash::{self, Moment},
     event::Intent,
     job::{Job, JobId, JobState},
-    spec::{Manifest, Receipt},
 };
 
 /// Version of keys and values above.
@@ -97,17 +97,6 @@ pub struct Record {
     pub at_s: u64,
     /// Where it stands.
     pub state: State,
-}
-
-/// What a provider's worker made, kept until the rental is over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkResult {
-    /// Signed statement.
-    pub receipt: Receipt,
-    /// The operator key's signature of the receipt's digest.
-    pub signature: Bytes,
-    /// What was made.
-    pub manifest: Manifest,
 }
 
 /// The keeper's memory of what it does. Cheap to clone.
@@ -278,22 +267,6 @@ impl Journal {
         Ok(self.scan(b"j/")?.into_iter().map(|(_, job)| job).collect())
     }
 
-    /// What a worker made, if it is done.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn result(&self, rental: AgreementId) -> Result<Option<WorkResult>, JournalError> {
-        self.read(&result_key(rental))
-    }
-
-    /// Forgets what a worker made.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn drop_result(&self, rental: AgreementId) -> Result<(), JournalError> {
-        Ok(self.db.delete_opt(result_key(rental), &synced())?)
-    }
-
     /// Drops the oldest ended jobs beyond `kept`; gives their numbers.
     ///
     /// # Errors
@@ -369,10 +342,6 @@ fn record_key(key: &str) -> String {
 
 fn job_key(id: JobId) -> Vec<u8> {
     [b"j/".as_slice(), &id.0.to_be_bytes()].concat()
-}
-
-fn result_key(rental: AgreementId) -> Vec<u8> {
-    [b"w/".as_slice(), &rental.to_be_bytes()].concat()
 }
 
 fn utf8(bytes: &[u8]) -> String {

@@ -17,6 +17,8 @@ const REPEAT_AFTER_S: u64 = 10;
 pub const REFUTED: &str = "refuted: ";
 /// Opens the error of a fetch whose provider did not serve the result.
 pub const UNSERVED: &str = "unserved: ";
+/// Opens the error of tasks that a running rental did not take.
+pub const LEFT_OUT: &str = "left out: ";
 /// Opens the error of an intent that an operator gave up; it is not planned again until the operator says so.
 pub const ABANDONED: &str = "abandoned: ";
 
@@ -92,6 +94,11 @@ impl Ledger {
     pub fn any_live(&self, prefix: &str) -> bool {
         let live = |state: &State| state.is_live() && !matches!(state, State::Included { .. });
         self.entries.iter().any(|(key, entry)| key.starts_with(prefix) && live(&entry.state))
+    }
+
+    /// How many intents whose key starts with `prefix` are under way.
+    pub fn count_live(&self, prefix: &str) -> usize {
+        self.entries.iter().filter(|(key, entry)| key.starts_with(prefix) && entry.state.is_live()).count()
     }
 
     /// Whether the intent of `key` took effect, be it that a reorganisation may still take that back.

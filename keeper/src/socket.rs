@@ -48,7 +48,7 @@ pub enum Request {
         /// How many.
         limit: usize,
     },
-    /// Rent for one task.
+    /// Rent for one task or several.
     Rent(RentRequest),
     /// Follow a job to its end.
     Follow {
@@ -139,15 +139,27 @@ pub enum Order {
     },
 }
 
-/// One task to rent for.
+/// One task to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RentRequest {
+#[serde(deny_unknown_fields)]
+pub struct TaskRequest {
     /// Kind of work.
+    #[serde(rename = "task")]
     pub task_type: TaskType,
     /// Absolute paths of its inputs.
     pub inputs: Vec<PathBuf>,
     /// Knobs of the task type.
+    #[serde(default)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What to rent for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RentRequest {
+    /// Done one after the other in one rental.
+    pub tasks: Vec<TaskRequest>,
+    /// The rental is kept so long after its last task for jobs that come later, seconds.
+    pub keep_warm_s: u32,
     /// Hardware class; the one that suits the priority if absent.
     pub class: Option<HardwareClass>,
     /// Highest price per hour.

@@ -1,15 +1,19 @@
 //! What a rental is asked to do, and what came out of it: the documents whose hashes go on chain.
 
-use alloy::{
-    primitives::{Address, B256, Bytes},
-    signers::{SignerSync, local::PrivateKeySigner},
-};
-use contracts::{ids::AgreementId, typed_data::recover};
+mod receipt;
+
+use alloy::primitives::B256;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use self::receipt::{Receipt, Statement, receipt_root, rental_result, result_hash};
+
 /// Largest spec document, bytes.
 pub const MAX_SPEC_BYTES: usize = 256 * 1024;
+/// Most tasks of one spec.
+pub const MAX_TASKS: usize = 16;
+/// Longest time that a rental may be kept without work, seconds.
+pub const MAX_KEEP_WARM_S: u32 = 3_600;
 /// Most inputs of one task.
 pub const MAX_INPUTS: usize = 64;
 /// Largest single blob, bytes.
@@ -125,6 +129,23 @@ pub struct RentalSpec {
     pub salt: B256,
     /// The work, run in order.
     pub tasks: Vec<TaskSpec>,
+    /// The rental is kept so long after its last task for more to be pushed, seconds; the wait is billed. 0: it ends with
+    /// its last task.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keep_warm_s: u32,
+}
+
+fn is_zero(seconds: &u32) -> bool {
+    *seconds == 0
+}
+
+/// One task of a rental, whichever spec names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskName {
+    /// The rental's own spec, or one that was pushed.
+    pub spec_hash: B256,
+    /// Its name there.
+    pub task_id: String,
 }
 
 /// A spec that no worker may be given.
@@ -158,10 +179,16 @@ impl RentalSpec {
         if spec.version != 1 {
             return refuse(format!("version {}, only version 1 is known", spec.version));
         }
-        if spec.tasks.len() != 1 {
-            return refuse(format!("{} tasks; this keeper runs one task a rental", spec.tasks.len()));
+        if spec.tasks.is_empty() || spec.tasks.len() > MAX_TASKS {
+            return refuse(format!("{} tasks; 1 to {MAX_TASKS} are taken", spec.tasks.len()));
         }
-        for task in &spec.tasks {
+        if spec.keep_warm_s > MAX_KEEP_WARM_S {
+            return refuse(format!("keep_warm_s = {}; at most {MAX_KEEP_WARM_S} s are taken", spec.keep_warm_s));
+        }
+        for (at, task) in spec.tasks.iter().enumerate() {
+            if spec.tasks[..at].iter().any(|other| other.task_id == task.task_id) {
+                return refuse(format!("two tasks are called '{}'; give each its own task id", task.task_id));
+            }
             if task.task_id.is_empty()
                 || task.task_id.len() > 32
                 || !task.task_id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
@@ -218,83 +245,6 @@ pub struct Manifest {
     pub files: Vec<OutputRef>,
 }
 
-/// The hash a provider submits: it binds the output to the rental, its spec and how the worker ended.
-pub fn result_hash(rental: AgreementId, spec_hash: B256, manifest_sha256: B256, exit_code: i32) -> B256 {
-    let mut hasher = Sha256::new();
-    hasher.update(rental.to_be_bytes());
-    hasher.update(spec_hash);
-    hasher.update(manifest_sha256);
-    hasher.update(exit_code.to_be_bytes());
-    B256::from_slice(&hasher.finalize())
-}
-
-/// What a provider says of a rental. The last one is of the finished work, and its hash is the submitted receipt root.
-/// Those before are signs of life while the worker runs, called heartbeats: receipts without a result, whose hashes and
-/// exit code are zero.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The rental.
-    pub rental: AgreementId,
-    /// The task inside it.
-    pub task_id: String,
-    /// Its spec.
-    pub spec_hash: B256,
-    /// Hash of the manifest's bytes.
-    pub manifest_sha256: B256,
-    /// How the worker ended.
-    pub exit_code: i32,
-    /// See [`result_hash`].
-    pub result_hash: B256,
-    /// Seconds the worker ran, rounded up; of a heartbeat, seconds since the rental's start.
-    pub seconds: u64,
-    /// Position among the rental's receipts, from 0. No two of them are at the same.
-    pub sequence: u64,
-}
-
-impl Receipt {
-    /// A receipt without a result.
-    pub fn heartbeat(rental: AgreementId, task_id: String, spec_hash: B256, seconds: u64, sequence: u64) -> Self {
-        let (manifest_sha256, result_hash) = (B256::ZERO, B256::ZERO);
-        Self { rental, task_id, spec_hash, manifest_sha256, exit_code: 0, result_hash, seconds, sequence }
-    }
-
-    /// Whether it is of work that is still under way.
-    pub fn is_heartbeat(&self) -> bool {
-        self.result_hash == B256::ZERO
-    }
-
-    /// What is signed and what the receipt root commits to.
-    pub fn digest(&self) -> B256 {
-        sha256(&serde_json::to_vec(self).unwrap_or_default())
-    }
-}
-
-/// A receipt and the signature of its digest by the provider's key or an operator's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Statement {
-    /// What is said.
-    pub receipt: Receipt,
-    /// 65 bytes.
-    pub signature: Bytes,
-}
-
-impl Statement {
-    /// Signs a receipt.
-    ///
-    /// # Errors
-    /// When the signer refuses.
-    pub fn sign(receipt: Receipt, signer: &PrivateKeySigner) -> Result<Self, alloy::signers::Error> {
-        let signature = signer.sign_hash_sync(&receipt.digest())?;
-        Ok(Self { receipt, signature: Bytes::from(signature.as_bytes().to_vec()) })
-    }
-
-    /// Who signed, if anyone did.
-    pub fn signer(&self) -> Option<Address> {
-        recover(&self.receipt.digest(), &self.signature)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -310,12 +260,14 @@ mod tests {
                 inputs: vec![InputRef { name: "a.md".into(), sha256: B256::ZERO, bytes: 3 }],
                 parameters: Default::default(),
             }],
+            keep_warm_s: 0,
         }
     }
 
     #[test]
     fn a_good_spec_survives_its_bytes() {
         assert_eq!(RentalSpec::from_bytes(&spec().to_bytes()).unwrap(), spec());
+        assert!(!String::from_utf8(spec().to_bytes()).unwrap().contains("keep_warm_s"), "as before there was any");
     }
 
     #[test]
@@ -328,42 +280,12 @@ mod tests {
         };
         check(|s| s.version = 2, "version 2");
         check(|s| s.tasks.clear(), "0 tasks");
+        check(|s| s.tasks = vec![s.tasks[0].clone(); MAX_TASKS + 1], "17 tasks");
+        check(|s| s.tasks.push(s.tasks[0].clone()), "two tasks are called 't0'");
+        check(|s| s.keep_warm_s = MAX_KEEP_WARM_S + 1, "keep_warm_s = 3601");
         check(|s| s.tasks[0].task_id = "../x".into(), "../x");
         check(|s| s.tasks[0].inputs.clear(), "0 inputs");
         check(|s| s.tasks[0].inputs[0].bytes = 0, "a.md");
         check(|s| s.tasks[0].inputs[0].name = "../a".into(), "../a");
-    }
-
-    #[test]
-    fn the_result_hash_binds_every_part() {
-        let id = AgreementId::from_u128(5).unwrap();
-        let base = result_hash(id, B256::ZERO, B256::ZERO, 0);
-        assert_ne!(base, result_hash(AgreementId::from_u128(6).unwrap(), B256::ZERO, B256::ZERO, 0));
-        assert_ne!(base, result_hash(id, B256::repeat_byte(1), B256::ZERO, 0));
-        assert_ne!(base, result_hash(id, B256::ZERO, B256::repeat_byte(1), 0));
-        assert_ne!(base, result_hash(id, B256::ZERO, B256::ZERO, 1));
-    }
-    #[test]
-    fn a_statement_is_its_signers_in_every_field() {
-        let signer = PrivateKeySigner::random();
-        let receipt = Receipt::heartbeat(AgreementId::default(), "t0".into(), B256::repeat_byte(1), 10, 1);
-        let stated = Statement::sign(receipt, &signer).unwrap();
-        assert!(stated.receipt.is_heartbeat());
-        assert_eq!(stated.signer(), Some(signer.address()));
-        let changes: [fn(&mut Receipt); 8] = [
-            |it| it.rental = AgreementId::from_u128(5).unwrap(),
-            |it| it.task_id.push('x'),
-            |it| it.spec_hash = B256::ZERO,
-            |it| it.manifest_sha256 = B256::repeat_byte(1),
-            |it| it.exit_code = 1,
-            |it| it.result_hash = B256::repeat_byte(1),
-            |it| it.seconds += 1,
-            |it| it.sequence += 1,
-        ];
-        for change in changes {
-            let mut forged = stated.clone();
-            change(&mut forged.receipt);
-            assert_ne!(forged.signer(), Some(signer.address()), "{:?}", forged.receipt);
-        }
     }
 }

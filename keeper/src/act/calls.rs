@@ -116,7 +116,7 @@ pub fn prepare(intent: &Intent, at: Addresses) -> Result<Option<Prepared>, Strin
             .abi_encode(),
         ),
         Intent::CloseOffer { offer } => direct(Market::closeOfferCall { offerId: offer }.abi_encode()),
-        Intent::Work { .. } | Intent::Deliver { .. } | Intent::Fetch { .. } => Ok(None),
+        Intent::Work { .. } | Intent::Deliver { .. } | Intent::Fetch { .. } | Intent::Attend { .. } => Ok(None),
     }
 }
 

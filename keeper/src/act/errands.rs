@@ -26,6 +26,9 @@ pub enum ErrandError {
     /// The provider does not serve the result: reason for a dispute if that goes on.
     #[error("{0}")]
     Unserved(String),
+    /// The rental takes no more tasks, or ended without this one.
+    #[error("{0}")]
+    LeftOut(String),
 }
 
 fn retry(error: impl std::fmt::Display) -> ErrandError {

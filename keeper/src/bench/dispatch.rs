@@ -150,12 +150,9 @@ fn dispatched(workshop: &Workshop, row: AgreementRow) -> (Running, Ended) {
     let workshop = workshop.clone();
     let ended: Ended = tokio::spawn(async move {
         let result = workshop.work(&row).await?;
-        ensure!(
-            result.receipt.exit_code == 0 && !result.manifest.files.is_empty(),
-            "{rental}: exit code {}, {} files",
-            result.receipt.exit_code,
-            result.manifest.files.len()
-        );
+        let files = result.tasks.iter().map(|task| task.manifest.files.len()).sum::<usize>();
+        let code = result.receipts().map(|receipt| receipt.exit_code).max();
+        ensure!(code == Some(0) && files > 0, "{rental}: exit code {code:?}, {files} files");
         Ok(())
     });
     let running = tokio::spawn(async move {
@@ -178,7 +175,8 @@ async fn engine_alone(workshop: &Workshop, number: u64, folder: &Path) -> eyre::
     let (rental, spec_hash) = (id(number)?, sha256(&spec.to_bytes()));
     let (in_dir, blob) = (folder.join(format!("engine-{number}")), folder.join("input"));
     std::fs::write(&blob, INPUT)?;
-    layout::write_inputs(&in_dir, rental, spec_hash, &spec, |_| blob.clone())?;
+    let task = spec.tasks.first().ok_or_eyre("a spec has a task")?;
+    layout::write_inputs(&in_dir, rental, spec_hash, task, |_| blob.clone())?;
     let order = WorkOrder {
         chain_id: CHAIN,
         rental,
@@ -246,6 +244,7 @@ fn spec(number: u64) -> RentalSpec {
             inputs: vec![input],
             parameters: Default::default(),
         }],
+        keep_warm_s: 0,
     }
 }
 

@@ -174,11 +174,13 @@ impl Bucket {
         document: &ResultDocument,
         store: &Store,
     ) -> Result<(), BucketError> {
-        let manifest: Manifest = serde_json::from_str(&document.manifest)
-            .map_err(|error| BucketError::Content { rental, what: format!("manifest: {error}") })?;
-        for file in &manifest.files {
-            let path = self.named(rental, "outputs", &file.sha256);
-            self.put_file(&path, &store.blob_path(&file.sha256), file.bytes).await?;
+        for task in &document.tasks {
+            let manifest: Manifest = serde_json::from_str(&task.manifest)
+                .map_err(|error| BucketError::Content { rental, what: format!("manifest: {error}") })?;
+            for file in &manifest.files {
+                let path = self.named(rental, "outputs", &file.sha256);
+                self.put_file(&path, &store.blob_path(&file.sha256), file.bytes).await?;
+            }
         }
         self.put(&self.path(rental, "result"), serde_json::to_vec(document).unwrap_or_default()).await
     }

@@ -46,8 +46,8 @@ const READ_TIME: Duration = Duration::from_secs(30);
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Between two looks at a provider whose index is behind.
 const BLOCK_PAUSE: Duration = Duration::from_millis(200);
-/// Largest JSON answer, bytes: a manifest as a JSON string may take up to six times its size.
-pub(super) const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 64 * 1024;
+/// Largest JSON answer, bytes: manifests as JSON strings may take up to six times their size.
+pub(super) const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 256 * 1024;
 
 /// Who asks, and for which market.
 #[derive(Clone, Debug)]
@@ -223,6 +223,35 @@ impl Client {
             self.repeated(Method::PUT, &path, sha256(spec_bytes), |request| request.body(body.clone())).await?;
             view = self.status(rental).await?;
         }
+        self.upload_missing(rental, view, spec, blob).await
+    }
+
+    /// Pushes a spec with more tasks to a rental that runs, and what the provider lacks of its inputs.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 409 when the rental takes no more. What has arrived stays there, so a later call goes on.
+    pub async fn push_more(
+        &self,
+        rental: AgreementId,
+        spec_bytes: &[u8],
+        spec: &RentalSpec,
+        blob: impl Fn(&InputRef) -> PathBuf,
+    ) -> Result<PushReport, ClientError> {
+        let hash = sha256(spec_bytes);
+        let path = format!("/v1/rentals/{rental}/tasks/{}", hex::encode(hash));
+        let body = bytes::Bytes::copy_from_slice(spec_bytes);
+        self.repeated(Method::PUT, &path, hash, |request| request.body(body.clone())).await?;
+        let view = self.status(rental).await?;
+        self.upload_missing(rental, view, spec, blob).await
+    }
+
+    async fn upload_missing(
+        &self,
+        rental: AgreementId,
+        view: RentalView,
+        spec: &RentalSpec,
+        blob: impl Fn(&InputRef) -> PathBuf,
+    ) -> Result<PushReport, ClientError> {
         let mut report = PushReport::default();
         for missing in view.missing {
             // Only what the spec names is sent, whatever the provider asks for.
@@ -261,11 +290,13 @@ impl Client {
     /// [`ClientError`]; 404 while there is none.
     pub async fn result(&self, rental: AgreementId, spec_hash: B256) -> Result<ResultDocument, ClientError> {
         let document: ResultDocument = self.json(rental, &format!("/v1/rentals/{rental}/result"), "result").await?;
-        if document.manifest.len() as u64 > MAX_MANIFEST_BYTES {
-            return Err(wrong(rental, format!("manifest: it has {} bytes", document.manifest.len())));
+        let manifests = document.tasks.iter().map(|task| task.manifest.len() as u64).sum::<u64>();
+        if manifests > MAX_MANIFEST_BYTES {
+            return Err(wrong(rental, format!("manifest: all together have {manifests} bytes")));
         }
-        if document.receipt.spec_hash != spec_hash {
-            return Err(wrong(rental, format!("result: its receipt is for spec {}", document.receipt.spec_hash)));
+        // The first task is the rental's own; others may have been pushed.
+        if let Some(first) = document.receipts().next().filter(|first| first.spec_hash != spec_hash) {
+            return Err(wrong(rental, format!("result: its receipt is for spec {}", first.spec_hash)));
         }
         Ok(document)
     }

@@ -25,5 +25,7 @@ pub use self::{
         Access, BlobEvent, RentalAccess, RentalView, Seen, ServerConfig, ServerLimits, ServerState, Tls, TlsError,
         router, serve,
     },
-    store::{MissingInput, RentalFiles, ResultDocument, Store, StoreError, StoreLimits, Upload},
+    store::{
+        MissingInput, PushedSpec, RentalFiles, ResultDocument, Store, StoreError, StoreLimits, TaskDocument, Upload,
+    },
 };

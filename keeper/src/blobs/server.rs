@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! PUT  /v1/rentals/{id}/spec              the spec, whose hash is on chain
+//! PUT  /v1/rentals/{id}/tasks/{sha256}    a spec with more tasks, by its hash, while the rental runs and keeps itself for them
 //! HEAD /v1/rentals/{id}/blobs/{sha256}    how much of an input is here: x-openclaw-received, x-openclaw-bytes
-//! PUT  /v1/rentals/{id}/blobs/{sha256}    an input that the spec names; with content-range it goes on from there
+//! PUT  /v1/rentals/{id}/blobs/{sha256}    an input that a spec names; with content-range it goes on from there
 //! POST /v1/rentals/{id}/countersignature  {"signature": "0x…"}: the agent's signature on the start
 //! GET  /v1/rentals/{id}                   RentalView
-//! GET  /v1/rentals/{id}/result            ResultDocument
+//! GET  /v1/rentals/{id}/result            ResultDocument: the tasks that are done
 //! GET  /v1/rentals/{id}/statements        signs of life while the worker runs: the newest, oldest first
 //! GET  /v1/rentals/{id}/outputs/{sha256}  an output that the result's manifest lists; takes a range
 //! ```
@@ -221,6 +222,7 @@ pub fn router(state: ServerState) -> Router {
     Router::new()
         .route("/v1/rentals/{id}", get(routes::view))
         .route("/v1/rentals/{id}/spec", put(routes::put_spec))
+        .route("/v1/rentals/{id}/tasks/{sha256}", put(routes::push_spec))
         .route("/v1/rentals/{id}/blobs/{sha256}", put(routes::put_blob).head(routes::head_blob))
         .route("/v1/rentals/{id}/countersignature", post(routes::countersign))
         .route("/v1/rentals/{id}/result", get(routes::result))

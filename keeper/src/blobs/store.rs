@@ -4,6 +4,7 @@
 //! kill at any point; what such a kill leaves half done is finished or removed by [`Store::open`].
 
 mod error;
+mod push;
 mod record;
 mod space;
 mod statements;
@@ -21,7 +22,12 @@ use alloy::primitives::{Address, B256, Bytes};
 use contracts::ids::AgreementId;
 use serde::{Deserialize, Serialize};
 
-pub use self::{error::StoreError, record::ResultDocument, upload::Upload};
+pub use self::{
+    error::StoreError,
+    push::PushedSpec,
+    record::{ResultDocument, TaskDocument},
+    upload::Upload,
+};
 use self::{
     record::{BlobRef, Paths, Record, at},
     space::State,
@@ -30,7 +36,7 @@ use self::{
 };
 use crate::{
     act::containers::layout::{self, hash_file, safe_path},
-    spec::{Manifest, RentalSpec, sha256},
+    spec::{Manifest, Receipt, RentalSpec, sha256},
 };
 
 /// Rentals that one store remembers at a time.
@@ -76,7 +82,9 @@ pub struct RentalFiles {
     pub missing: Vec<MissingInput>,
     /// The agent's signature on the start, as it came.
     pub countersignature: Option<Bytes>,
-    /// The published result.
+    /// What was pushed while it ran, in that order.
+    pub pushed: Vec<PushedSpec>,
+    /// The published result, of the tasks that are done.
     pub result: Option<ResultDocument>,
 }
 
@@ -128,12 +136,7 @@ impl Store {
         }
         let spec = RentalSpec::from_bytes(bytes).map_err(|source| StoreError::Spec { rental, source })?;
         let total = spec.inputs().map(|input| input.bytes).fold(0, u64::saturating_add);
-        if total > self.0.limits.rental_bytes {
-            let limit = self.0.limits.rental_bytes;
-            return Err(StoreError::Full(format!(
-                "rental {rental}: {total} bytes of inputs, but this provider takes {limit}; split the work or choose another provider"
-            )));
-        }
+        self.check_rental(rental, total)?;
         let known = self.state().records.get(&rental).map(|record| record.spec_hash);
         if known.is_some_and(|known| known != spec_hash) {
             self.release(rental).await?;
@@ -141,19 +144,22 @@ impl Store {
         if known == Some(spec_hash) && self.has(&spec_hash).await {
             return Ok(spec);
         }
-        let mut inputs = vec![BlobRef { sha256: spec_hash, bytes: bytes.len() as u64 }];
-        for input in spec.inputs() {
-            let blob = BlobRef { sha256: input.sha256, bytes: input.bytes };
-            if !inputs.contains(&blob) {
-                inputs.push(blob);
-            }
-        }
+        let inputs = blobs_of(&[], &spec, spec_hash, bytes);
         self.change(rental, |record| match record {
             Some(record) => Ok(record),
             None => {
-                self.check_share(agent, total)?;
-                let (outputs, countersignature) = (Vec::new(), None);
-                Ok(Record { version: 1, rental, agent, spec_hash, inputs, outputs, countersignature })
+                self.check_share(agent, true, total)?;
+                Ok(Record {
+                    version: 1,
+                    rental,
+                    agent,
+                    spec_hash,
+                    inputs,
+                    outputs: Vec::new(),
+                    countersignature: None,
+                    pushed: Vec::new(),
+                    is_sealed: false,
+                })
             }
         })
         .await?;
@@ -238,8 +244,9 @@ impl Store {
         let store = self.clone();
         blocking(move || {
             let paths = store.paths();
-            let bytes = fs::read(paths.blob(&record.spec_hash)).unwrap_or_default();
-            let spec = RentalSpec::from_bytes(&bytes).ok();
+            let spec = read_spec(paths, &record.spec_hash);
+            let pushed = record.pushed.iter().filter_map(|pushed| PushedSpec::read(paths, pushed, &incomplete));
+            let pushed = pushed.collect();
             let missing = incomplete.into_iter().map(|blob| MissingInput {
                 sha256: blob.sha256,
                 bytes: blob.bytes,
@@ -254,6 +261,7 @@ impl Store {
                 spec,
                 missing: missing.collect(),
                 countersignature: record.countersignature.clone(),
+                pushed,
                 result,
             })
         })
@@ -285,25 +293,27 @@ impl Store {
         Ok(is_new)
     }
 
-    /// Makes the outputs in `out_dir` blobs and the document the rental's result. It can be repeated.
+    /// Makes the outputs in `out_dir` blobs and the task part of the rental's result. It can be repeated.
     ///
     /// # Errors
     /// [`StoreError::Outputs`] when a file is not what the manifest says.
-    pub async fn publish_result(
+    pub async fn publish_task(
         &self,
         rental: AgreementId,
-        document: ResultDocument,
+        task: TaskDocument,
         out_dir: &Path,
     ) -> Result<(), StoreError> {
         let refuse = |what: String| StoreError::Outputs { rental, what };
-        let manifest: Manifest = serde_json::from_str(&document.manifest)
+        let manifest: Manifest = serde_json::from_str(&task.manifest)
             .map_err(|error| refuse(format!("the manifest does not parse: {error}")))?;
         layout::check_manifest(&manifest, self.0.limits.total_bytes).map_err(|error| refuse(error.to_string()))?;
         let outputs: Vec<_> =
             manifest.files.iter().map(|file| BlobRef { sha256: file.sha256, bytes: file.bytes }).collect();
         self.change(rental, |record| {
             let mut record = record.ok_or_else(|| refuse("nothing was ever delivered for it".into()))?;
-            record.outputs = outputs;
+            let known = std::mem::take(&mut record.outputs).into_iter().filter(|blob| !outputs.contains(blob));
+            record.outputs = known.collect();
+            record.outputs.extend(outputs);
             Ok(record)
         })
         .await?;
@@ -313,7 +323,17 @@ impl Store {
         }
         let _writing = self.0.writing.lock().await;
         let store = self.clone();
-        blocking(move || store.paths().write(&store.paths().result(rental), &document)).await
+        blocking(move || {
+            let path = store.paths().result(rental);
+            let mut document: ResultDocument = record::read(&path)?.unwrap_or_default();
+            let is_of = |receipt: &Receipt| {
+                (receipt.spec_hash, &receipt.task_id) == (task.receipt.spec_hash, &task.receipt.task_id)
+            };
+            document.tasks.retain(|known| !is_of(&known.receipt));
+            document.tasks.push(task);
+            store.paths().write(&path, &document)
+        })
+        .await
     }
 
     /// Forgets a rental and deletes the blobs that no other one refers to.
@@ -433,6 +453,23 @@ impl Store {
         })
         .await
     }
+}
+
+/// `known` and all that a spec makes a rental refer to, each once.
+fn blobs_of(known: &[BlobRef], spec: &RentalSpec, spec_hash: B256, bytes: &[u8]) -> Vec<BlobRef> {
+    let mut blobs = known.to_vec();
+    let own = BlobRef { sha256: spec_hash, bytes: bytes.len() as u64 };
+    let inputs = spec.inputs().map(|input| BlobRef { sha256: input.sha256, bytes: input.bytes });
+    for blob in std::iter::once(own).chain(inputs) {
+        if !blobs.contains(&blob) {
+            blobs.push(blob);
+        }
+    }
+    blobs
+}
+
+fn read_spec(paths: &Paths, hash: &B256) -> Option<RentalSpec> {
+    RentalSpec::from_bytes(&fs::read(paths.blob(hash)).ok()?).ok()
 }
 
 /// Runs `work` on a blocking thread; a panic there goes on here.

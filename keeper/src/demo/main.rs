@@ -209,7 +209,7 @@ async fn play(
     for piece in pieces {
         let job = hand_in(&agent, piece).await?;
         name_work(stage, cast, job, piece, show).await?;
-        show.line("agent", &format!("{job}: {} for {}", piece.request.task_type, piece.label));
+        show.line("agent", &format!("{job}: {} for {}", piece.task_type(), piece.label));
         following.push(tokio::spawn(follow(agent.clone(), job, piece.label.clone(), show.clone())));
     }
     let mut finished: Vec<Finished> = Vec::new();

@@ -10,7 +10,7 @@ use contracts::ids::AgreementId;
 use eyre::{Context as _, bail};
 use keeper::{
     job::{JobId, Priority},
-    socket::{self, ClientError, RentRequest, Reply, Request},
+    socket::{self, ClientError, RentRequest, Reply, Request, TaskRequest},
     spec::TaskType,
 };
 
@@ -26,6 +26,13 @@ pub(crate) struct Piece {
     pub label: String,
     /// What is asked.
     pub request: RentRequest,
+}
+
+impl Piece {
+    /// Kind of its work.
+    pub(crate) fn task_type(&self) -> &'static str {
+        self.request.tasks.first().map_or("nothing", |task| task.task_type.name())
+    }
 }
 
 /// A result.
@@ -62,10 +69,10 @@ fn piece(number: usize, input: &Path, results: &Path) -> eyre::Result<Piece> {
         ),
     };
     let label = input.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let inputs = vec![std::path::absolute(input)?];
     let request = RentRequest {
-        task_type,
-        inputs: vec![std::path::absolute(input)?],
-        parameters: Default::default(),
+        tasks: vec![TaskRequest { task_type, inputs, parameters: Default::default() }],
+        keep_warm_s: 0,
         class: None,
         max_price_per_hour: None,
         // Every other piece is pressing, so that both providers' classes are in demand.

@@ -7,9 +7,10 @@ use contracts::ids::AgreementId;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, WorkResult, put, result_key, synced};
+use super::{Journal, JournalError, WorkResult, put, synced, work::result_key};
+use crate::spec::TaskName;
 
-/// Most attempts at one rental's work; an engine that loses more than these loses all.
+/// Most attempts at one rental's work that come to nothing; an engine that loses more than these loses all.
 pub const MAX_ATTEMPTS: usize = 32;
 
 /// One attempt at a rental's work.
@@ -17,12 +18,22 @@ pub const MAX_ATTEMPTS: usize = 32;
 pub struct Attempt {
     /// Names the container, with the rental. Counts from 1.
     pub number: u32,
-    /// The spec it works to; after a reorganisation the rental's may be another.
+    /// The rental's spec; after a reorganisation the rental's may be another.
     pub spec_hash: B256,
+    /// What it is an attempt at; absent in what older keepers wrote, which knew one task a rental.
+    #[serde(default)]
+    pub task: Option<TaskName>,
     /// Unix seconds of the last change.
     pub at_s: u64,
     /// Where it stands.
     pub state: AttemptState,
+}
+
+impl Attempt {
+    /// Whether it is an attempt at this task of its rental.
+    pub fn is_at(&self, name: &TaskName) -> bool {
+        self.task.as_ref().is_none_or(|task| task == name)
+    }
 }
 
 /// Where an attempt stands.
@@ -85,19 +96,23 @@ impl Journal {
         &self,
         rental: AgreementId,
         spec_hash: B256,
+        task: TaskName,
         number: u32,
         now_s: u64,
-    ) -> Result<(), JournalError> {
+    ) -> Result<Attempt, JournalError> {
         let mut attempts = self.attempts(rental)?;
         if let Some(last) = attempts.last().filter(|last| last.state.is_live() || last.number >= number) {
             let key = format!("attempt {number} at {rental}");
             return Err(JournalError::Transition { key, from: last.state.name(), to: "planned attempt" });
         }
-        if attempts.len() >= MAX_ATTEMPTS {
-            return Err(JournalError::Attempts { rental, made: attempts.len() });
+        let lost = attempts.iter().filter(|attempt| matches!(attempt.state, AttemptState::Lost { .. })).count();
+        if lost >= MAX_ATTEMPTS {
+            return Err(JournalError::Attempts { rental, made: lost });
         }
-        attempts.push(Attempt { number, spec_hash, at_s: now_s, state: AttemptState::Planned });
-        self.write("attempt", &attempts_key(rental), &attempts)
+        let attempt = Attempt { number, spec_hash, task: Some(task), at_s: now_s, state: AttemptState::Planned };
+        attempts.push(attempt.clone());
+        self.write("attempt", &attempts_key(rental), &attempts)?;
+        Ok(attempt)
     }
 
     /// Moves an attempt on.
@@ -115,7 +130,7 @@ impl Journal {
         self.write("attempt", &attempts_key(rental), &attempts)
     }
 
-    /// Makes what an attempt brought the rental's one result: both are written together or not at all.
+    /// Makes what an attempt brought the one result of its task: both are written together or not at all.
     ///
     /// # Errors
     /// [`JournalError::Transition`] when the attempt is not the one that runs.
@@ -172,7 +187,14 @@ mod tests {
     use alloy::primitives::Bytes;
 
     use super::*;
-    use crate::spec::{Manifest, Receipt};
+    use crate::{
+        journal::TaskResult,
+        spec::{Manifest, Receipt},
+    };
+
+    fn task() -> TaskName {
+        TaskName { spec_hash: B256::ZERO, task_id: "t0".into() }
+    }
 
     fn states() -> [AttemptState; 4] {
         [
@@ -195,7 +217,8 @@ mod tests {
             sequence: 0,
         };
         let manifest = Manifest { version: 1, task_id: "t0".into(), spec_sha256: B256::ZERO, files: vec![] };
-        WorkResult { receipt, signature: Bytes::new(), manifest }
+        let tasks = vec![TaskResult { receipt, signature: Bytes::new(), manifest }];
+        WorkResult { tasks, is_final: true, ..WorkResult::begun(B256::ZERO) }
     }
 
     #[test]
@@ -218,16 +241,16 @@ mod tests {
         let lost = || AttemptState::Lost { why: "the engine was restarted".into() };
         {
             let journal = Journal::open(dir.path()).unwrap();
-            journal.plan_attempt(rental, B256::ZERO, 1, 1).unwrap();
-            assert!(journal.plan_attempt(rental, B256::ZERO, 2, 1).is_err(), "the first is live");
+            journal.plan_attempt(rental, B256::ZERO, task(), 1, 1).unwrap();
+            assert!(journal.plan_attempt(rental, B256::ZERO, task(), 2, 1).is_err(), "the first is live");
             assert!(journal.accept(rental, 1, &result(rental), 1).is_err(), "it never ran");
             assert!(journal.result(rental).unwrap().is_none());
         }
         let journal = Journal::open(dir.path()).unwrap();
         journal.move_attempt(rental, 1, AttemptState::Started, 2).unwrap();
         journal.move_attempt(rental, 1, lost(), 3).unwrap();
-        assert!(journal.plan_attempt(rental, B256::ZERO, 1, 4).is_err(), "a name is used once");
-        journal.plan_attempt(rental, B256::ZERO, 5, 4).unwrap();
+        assert!(journal.plan_attempt(rental, B256::ZERO, task(), 1, 4).is_err(), "a name is used once");
+        journal.plan_attempt(rental, B256::ZERO, task(), 5, 4).unwrap();
         journal.move_attempt(rental, 5, AttemptState::Started, 5).unwrap();
         journal.accept(rental, 5, &result(rental), 6).unwrap();
         assert_eq!(journal.result(rental).unwrap(), Some(result(rental)));
@@ -244,10 +267,10 @@ mod tests {
         let journal = Journal::open(dir.path()).unwrap();
         let rental = AgreementId::from_u128(9).unwrap();
         for number in 1..=MAX_ATTEMPTS as u32 {
-            journal.plan_attempt(rental, B256::ZERO, number, 1).unwrap();
+            journal.plan_attempt(rental, B256::ZERO, task(), number, 1).unwrap();
             journal.move_attempt(rental, number, AttemptState::Lost { why: "gone".into() }, 1).unwrap();
         }
-        let error = journal.plan_attempt(rental, B256::ZERO, 1_000, 1).unwrap_err();
+        let error = journal.plan_attempt(rental, B256::ZERO, task(), 1_000, 1).unwrap_err();
         assert!(matches!(error, JournalError::Attempts { made: MAX_ATTEMPTS, .. }), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 
 use alloy::{
     network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder},
-    primitives::{Address, U256},
+    primitives::{Address, Bytes, U256},
     rpc::types::TransactionRequest,
     signers::local::PrivateKeySigner,
 };

@@ -68,8 +68,8 @@ impl Keeper {
             Err(full @ JournalError::Full(_)) => return Ok(Err(full.to_string())),
             Err(error) => return Err(error.into()),
         };
-        let task = job.spec.tasks.first().map(|task| task.task_type.name()).unwrap_or_default();
-        info!(job = %job.id, task, priority = ?job.priority, "job taken");
+        let (task, tasks) = (job.task_name(), job.spec.tasks.len());
+        info!(job = %job.id, task, tasks, priority = ?job.priority, "job taken");
         let id = job.id;
         self.jobs.insert(id, job);
         Ok(Ok(id))
@@ -114,6 +114,7 @@ impl Keeper {
                 Some((*job, format!("bid {} at tick {tick}: {}", attempt + 1, record.why)))
             }
             Intent::Deliver { job, rental } => Some((*job, format!("handing the work for {rental} over"))),
+            Intent::Attend { job, rental } => Some((*job, format!("rental {rental} has its tasks: {}", record.why))),
             Intent::Fetch { job, rental } => Some((*job, format!("bringing the result of {rental}"))),
             _ => None,
         };

@@ -16,7 +16,7 @@ use crate::{
     event::{Done, Event, Intent, Outcome},
     job::{Job, JobId, JobState},
     journal::{Record, State},
-    ledger::{REFUTED, UNSERVED},
+    ledger::{LEFT_OUT, REFUTED, UNSERVED},
 };
 
 impl Keeper {
@@ -68,6 +68,19 @@ impl Keeper {
                     trip.courier.deliver(&row, &trip.endpoint, &trip.job).await.map(|()| Done::Delivered)
                 }),
             },
+            Intent::Attend { job, .. } => match self.courier(&row, job)? {
+                Err(problem) => return Ok(Err(problem)),
+                Ok(trip) => {
+                    let head_s = self.index.snapshot()?.head().map_or(0, |head| head.timestamp);
+                    let end_s = row.started.as_ref().map_or(0, |started| started.end_time_s);
+                    let at_most = Duration::from_secs(end_s.saturating_sub(head_s));
+                    self.set_off(key, place, async move {
+                        let Trip { courier, job, endpoint, signers } = trip;
+                        let brought = courier.attend(&row, &endpoint, &signers, &job, at_most).await?;
+                        Ok(Done::Fetched { job: job.id, rental: row.id, brought })
+                    })
+                }
+            },
             Intent::Fetch { job, .. } => match self.courier(&row, job)? {
                 Err(problem) => return Ok(Err(problem)),
                 Ok(trip) => self.set_off(key, place, async move {
@@ -98,6 +111,7 @@ impl Keeper {
                 ErrandError::Retry(text) => text,
                 ErrandError::Refuted(text) => format!("{REFUTED}{text}"),
                 ErrandError::Unserved(text) => format!("{UNSERVED}{text}"),
+                ErrandError::LeftOut(text) => format!("{LEFT_OUT}{text}"),
             });
             // If the loop is gone, so is the reason to report.
             let _ = events.send(Event::Acted(Outcome { key, result })).await;
@@ -161,7 +175,8 @@ impl Keeper {
         if let (Some(rental), Some(own)) = (record.intent.rental(), &mut self.provider)
             && let Some(result) = self.journal.result(rental)?
         {
-            info!(%rental, exit_code = result.receipt.exit_code, seconds = result.receipt.seconds, "worker done");
+            let failed = result.receipts().filter(|receipt| receipt.exit_code != 0).count();
+            info!(%rental, tasks = result.tasks.len(), failed, seconds = result.seconds(), "work done");
             own.results.insert(rental, result);
         }
         Ok(())

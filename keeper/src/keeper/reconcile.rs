@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn attempt(number: u32, state: AttemptState) -> Attempt {
-        Attempt { number, spec_hash: SPEC, at_s: 0, state }
+        Attempt { number, spec_hash: SPEC, task: None, at_s: 0, state }
     }
 
     #[track_caller]

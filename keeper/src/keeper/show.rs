@@ -103,7 +103,7 @@ impl Keeper {
         let now = now_s();
         let job = Job {
             id: JobId::default(),
-            spec: RentalSpec { version: 1, salt: B256::ZERO, tasks: Vec::new() },
+            spec: RentalSpec { version: 1, salt: B256::ZERO, tasks: Vec::new(), keep_warm_s: 0 },
             spec_hash: B256::ZERO,
             class: asked.class,
             max_price_per_hour: asked.max_price_per_hour,
@@ -217,7 +217,8 @@ impl Keeper {
         Ok(Ok(json!({
             "block": block(&snapshot),
             "job": id.to_string(),
-            "task": job.spec.tasks.first().map(|task| task.task_type.name()),
+            "task": job.task_name(),
+                "tasks": job.spec.tasks.len(),
             "priority": job.priority,
             "spec_hash": job.spec_hash,
             "folder": job.out_dir,

@@ -122,7 +122,8 @@ impl Keeper {
         let jobs = self.jobs.values().rev().take(MAX_RECORDS).map(|job| {
             json!({
                 "job": job.id.to_string(),
-                "task": job.spec.tasks.first().map(|task| task.task_type.name()),
+                "task": job.task_name(),
+                "tasks": job.spec.tasks.len(),
                 "priority": job.priority,
                 "spec_hash": job.spec_hash,
                 "folder": job.out_dir,

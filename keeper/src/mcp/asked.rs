@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::files::{Inputs, Kept};
 use crate::{
     job::Priority,
-    socket::{QuoteRequest, RentRequest},
-    spec::TaskType,
+    socket::{QuoteRequest, RentRequest, TaskRequest},
+    spec::{MAX_KEEP_WARM_S, TaskType},
 };
 
 /// Longest rental there is, seconds.
@@ -96,6 +96,11 @@ pub(super) struct RentAsked {
     #[serde(default = "default_duration_s")]
     #[schemars(range(min = 1, max = 86_400))]
     max_duration_s: u32,
+    /// Keep the rental so long after the task, seconds: tasks rented for later that fit into the rest of its time begin in it
+    /// at once, without a bid. The wait is paid for.
+    #[serde(default)]
+    #[schemars(range(max = 3_600))]
+    keep_warm_s: u32,
     /// Wait so many seconds for the result; after 0, ask `results` later.
     #[serde(default)]
     #[schemars(range(max = 600))]
@@ -147,10 +152,13 @@ impl RentAsked {
     /// The request, and what must be kept until it is taken.
     pub(super) fn request(self, inputs: &Inputs, out_dir: &Path) -> Result<(RentRequest, Kept), String> {
         let (paths, kept) = inputs.admit(&self.inputs, &self.texts)?;
+        if self.keep_warm_s > MAX_KEEP_WARM_S {
+            return Err(format!("keep_warm_s = {}; use 0 to {MAX_KEEP_WARM_S}", self.keep_warm_s));
+        }
+        let task = TaskRequest { task_type: self.task.into(), inputs: paths, parameters: self.parameters };
         let request = RentRequest {
-            task_type: self.task.into(),
-            inputs: paths,
-            parameters: self.parameters,
+            tasks: vec![task],
+            keep_warm_s: self.keep_warm_s,
             class: self.class.map(Into::into),
             max_price_per_hour: price(self.max_price_per_hour)?,
             priority: self.priority.into(),

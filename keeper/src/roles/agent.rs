@@ -1,6 +1,7 @@
 //! The agent's role: bids for jobs, hands work to providers, brings results, disputes what does not hold.
 
 mod objection;
+mod ride;
 
 use contracts::{
     classes::HardwareClass,
@@ -11,7 +12,10 @@ use contracts::{
 };
 use indexer::rows::{AgreementRow, Status};
 
-use self::objection::objection;
+use self::{
+    objection::objection,
+    ride::{attend_own, ride},
+};
 use super::{Wish, act};
 use crate::{
     config::StrategyConfig,
@@ -97,6 +101,7 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
             let Some(started) = &row.started else { return };
             if runs_own_spec(row) {
                 say(format!("rental {rental} runs"));
+                wishes.extend(job.and_then(|job| attend_own(desk, row, job)));
             } else {
                 say(format!(
                     "rental {rental} was started for another spec, {}; its result will not count",
@@ -117,7 +122,7 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
                 }
                 // What the wallet itself cancelled brings no result, only its bill; what was refuted is not asked for again.
                 (Some(job), None)
-                    if job.state == JobState::Active
+                    if is_to_be_checked(desk, job, &fetch)
                         && !submitted.cancelled
                         && runs_own_spec(row)
                         && desk.ledger.error(&fetch.key()).is_none_or(|error| !error.starts_with(REFUTED)) =>
@@ -134,6 +139,18 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
             wishes.push(act(Intent::Advance { rental }, "the arbiter was silent"));
         }
         _ => {}
+    }
+}
+
+/// Whether a submitted result is brought and checked. Of a rental that was kept warm the job may be over: its results were
+/// there before its end, and are now held against the chain.
+fn is_to_be_checked(desk: &Desk<'_>, job: &Job, fetch: &Intent) -> bool {
+    match job.state {
+        JobState::Active => true,
+        JobState::Cancelled => false,
+        JobState::Finished { .. } | JobState::Failed { .. } => {
+            job.spec.keep_warm_s > 0 && !desk.ledger.is_done(&fetch.key())
+        }
     }
 }
 
@@ -163,6 +180,9 @@ fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Vec<Wish> {
     let paid = agreements.iter().rev().find(|row| row.status == Status::Settled && runs_own_spec(row));
     if let Some(row) = paid {
         return vec![collect_late(desk, job, row.id)];
+    }
+    if let Some(wish) = ride(view, desk, job).filter(|_| !desk.paused) {
+        return vec![wish];
     }
     let fail = |reason: String| Wish::End { job: job.id, state: JobState::Failed { reason } };
     if agreements.len() >= MAX_BIDS {

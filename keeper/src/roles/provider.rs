@@ -112,17 +112,10 @@ fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
         }
         Status::Running => {
             let started = row.started.as_ref()?;
-            // After a reorganisation the same id can stand for other work: a result counts for its own spec alone.
-            if let Some(result) = desk.results.get(&rental).filter(|made| made.receipt.spec_hash == row.spec_hash) {
-                let receipt = &result.receipt;
-                let seconds = receipt.seconds.min(desk.chain_s.saturating_sub(started.time_s));
-                let intent = Intent::Submit {
-                    rental,
-                    seconds,
-                    result_hash: receipt.result_hash,
-                    receipt_root: receipt.digest(),
-                };
-                return Some(act(intent, "the worker is done"));
+            if let Some(result) = result_of(desk, row) {
+                let seconds = result.seconds().min(desk.chain_s.saturating_sub(started.time_s));
+                let (result_hash, receipt_root) = (result.result_hash(), result.receipt_root());
+                return Some(act(Intent::Submit { rental, seconds, result_hash, receipt_root }, "the work is done"));
             }
             if due(started.end_time_s + desk.params.submit_grace_s + 1) {
                 return Some(act(Intent::Advance { rental }, "the time to submit is over"));
@@ -141,6 +134,12 @@ fn tend(desk: &Desk<'_>, row: &AgreementRow) -> Option<Wish> {
         }
         _ => None,
     }
+}
+
+/// What came of a rental, once nothing more will. After a reorganisation the same id can stand for other work: a result
+/// counts for its own spec alone.
+fn result_of<'a>(desk: &'a Desk<'_>, row: &AgreementRow) -> Option<&'a WorkResult> {
+    desk.results.get(&row.id).filter(|made| made.is_final && made.spec_hash == row.spec_hash)
 }
 
 /// Keeps the provider registered and an offer listed.
@@ -200,7 +199,7 @@ fn give_way(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
         .rentals
         .iter()
         .filter(|row| row.status == Status::Running && row.id.book().is_some_and(|book| book.preemptible) && deep(row))
-        .filter(|row| desk.results.get(&row.id).is_none_or(|made| made.receipt.spec_hash != row.spec_hash))
+        .filter(|row| result_of(desk, row).is_none())
         .min_by_key(|row| row.id.tick())?;
     let slot_of = cheapest.matched.as_ref()?.offer_id;
     let offer = fresh_offers(view, desk).find(|offer| offer.id == slot_of)?;

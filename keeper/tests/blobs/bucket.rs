@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{LIMITS, PROVIDER, id, noise, result, spec};
+use crate::support::{LIMITS, PROVIDER, id, noise, only, result, spec};
 
 const AGENT: alloy::primitives::Address = alloy::primitives::Address::repeat_byte(1);
 
@@ -100,11 +100,11 @@ async fn there_and_back(post: Post) {
     for (path, bytes) in outputs {
         std::fs::write(out.join(path), bytes).unwrap();
     }
-    post.store.publish_result(rental, document.clone(), &out).await.unwrap();
+    post.store.publish_task(rental, document.clone(), &out).await.unwrap();
     for _ in 0..2 {
-        post.bucket.publish(rental, &document, &post.store).await.unwrap();
+        post.bucket.publish(rental, &only(&document, true), &post.store).await.unwrap();
     }
-    assert_eq!(post.bucket.result(rental).await.unwrap(), document);
+    assert_eq!(post.bucket.result(rental).await.unwrap(), only(&document, true));
     let home = post.folder.path().join("home");
     for _ in 0..2 {
         let paths = post.bucket.outputs(rental, &manifest, &home, 1 << 20).await.unwrap();
@@ -222,13 +222,14 @@ async fn a_mirror_takes_work_in_gives_results_out_and_clears_what_is_over() {
     let out = post.folder.path().join("out");
     std::fs::create_dir_all(&out).unwrap();
     std::fs::write(out.join("a.txt"), noise(500, 7)).unwrap();
-    post.store.publish_result(rental, document.clone(), &out).await.unwrap();
+    post.store.publish_task(rental, document.clone(), &out).await.unwrap();
+    assert!(post.store.seal(rental, 0).await.unwrap());
     let until = tokio::time::Instant::now() + Duration::from_secs(20);
     while post.bucket.result(rental).await.is_err() {
         assert!(tokio::time::Instant::now() < until, "the result never comes");
         tokio::time::sleep(every).await;
     }
-    assert_eq!(post.bucket.result(rental).await.unwrap(), document);
+    assert_eq!(post.bucket.result(rental).await.unwrap(), only(&document, true));
 
     post.store.release(rental).await.unwrap();
     *over.lock().unwrap() = true;

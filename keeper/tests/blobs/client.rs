@@ -23,7 +23,7 @@ use keeper::{
 };
 use tokio::net::TcpListener;
 
-use crate::support::{Plane, auth, id, noise, result, spec};
+use crate::support::{Plane, auth, id, noise, only, result, spec};
 
 #[tokio::test]
 async fn work_goes_there_and_results_come_back() {
@@ -51,8 +51,8 @@ async fn work_goes_there_and_results_come_back() {
     for (path, bytes) in outputs {
         fs::write(out.join(path), bytes).unwrap();
     }
-    plane.store.publish_result(rental, document.clone(), &out).await.unwrap();
-    assert_eq!(client.result(rental, sha256(&spec.to_bytes())).await.unwrap(), document);
+    plane.store.publish_task(rental, document.clone(), &out).await.unwrap();
+    assert_eq!(client.result(rental, sha256(&spec.to_bytes())).await.unwrap(), only(&document, false));
     let error = client.result(rental, sha256(b"another")).await.unwrap_err();
     assert!(matches!(error, ClientError::Content { .. }), "{error}");
 

@@ -17,11 +17,11 @@ use contracts::{
 };
 use indexer::rows::{AgreementRow, Matched, Submitted};
 use keeper::{
-    act::errands::{Courier, ErrandError},
-    blobs::{Reach, ResultDocument},
+    act::errands::{Brought, Courier, ErrandError},
+    blobs::{Reach, TaskDocument},
     intake,
     job::{Job, JobId, JobState, Priority},
-    spec::{Receipt, RentalSpec, Statement, sha256},
+    spec::{Receipt, RentalSpec, Statement, TaskSpec, receipt_root, rental_result, result_hash, sha256},
 };
 
 use crate::support::{CHAIN, MARKET, PROVIDER, Plane, id, noise, result, spec};
@@ -59,7 +59,7 @@ impl Trip {
     }
 
     /// The result over one output, signed, as the provider serves it; and the row says that it was submitted.
-    async fn finish(&mut self, output: &[u8], change: impl FnOnce(&mut ResultDocument)) -> ResultDocument {
+    async fn finish(&mut self, output: &[u8], change: impl FnOnce(&mut TaskDocument)) -> TaskDocument {
         let (mut document, _) = result(self.row.id, &self.job.spec, &[("a.txt", output)]);
         change(&mut document);
         let signed = Statement::sign(document.receipt.clone(), &self.key).unwrap();
@@ -67,7 +67,7 @@ impl Trip {
         let out = self.plane.folder.path().join("out");
         fs::create_dir_all(&out).unwrap();
         fs::write(out.join("a.txt"), output).unwrap();
-        self.plane.store.publish_result(self.row.id, document.clone(), &out).await.unwrap();
+        self.plane.store.publish_task(self.row.id, document.clone(), &out).await.unwrap();
         self.row.submitted = Some(Submitted {
             billable_s: 5,
             result_hash: document.receipt.result_hash,
@@ -202,7 +202,7 @@ async fn what_contradicts_the_submission_is_refuted() {
     let submitted = trip.row.submitted.clone().unwrap();
 
     trip.row.submitted = Some(Submitted { receipt_root: B256::ZERO, ..submitted.clone() });
-    assert!(trip.fetch().await.starts_with("refuted: ") && trip.fetch().await.contains("not the one whose hash"));
+    assert!(trip.fetch().await.starts_with("refuted: ") && trip.fetch().await.contains("not those whose hash"));
     trip.row.submitted = Some(Submitted { result_hash: B256::ZERO, ..submitted.clone() });
     assert!(trip.fetch().await.starts_with("refuted: "));
     trip.row.submitted = Some(Submitted { billable_s: 6, ..submitted.clone() });
@@ -213,7 +213,7 @@ async fn what_contradicts_the_submission_is_refuted() {
     trip.key = key;
 
     // Every part of the document is bound.
-    let changes: [fn(&mut ResultDocument); 4] = [
+    let changes: [fn(&mut TaskDocument); 4] = [
         |it| it.exit_code = 1,
         |it| it.manifest.push(' '),
         |it| it.receipt.seconds += 1,
@@ -223,7 +223,7 @@ async fn what_contradicts_the_submission_is_refuted() {
     for change in changes {
         let mut forged = good.clone();
         change(&mut forged);
-        trip.plane.store.publish_result(trip.row.id, forged, &out).await.unwrap();
+        trip.plane.store.publish_task(trip.row.id, forged, &out).await.unwrap();
         assert!(trip.fetch().await.starts_with("refuted: "), "{}", trip.fetch().await);
     }
 }
@@ -247,4 +247,147 @@ async fn a_provider_that_keeps_the_result_to_itself_is_told_from_a_fault_here() 
     trip.plane.endpoint = endpoint;
     trip.plane.shut_down().await;
     assert!(trip.fetch().await.starts_with("unserved: provider at"), "it is gone");
+}
+
+/// A second task of the trip's spec, or a spec with one that is pushed.
+fn task(task_id: &str, input: &[u8]) -> TaskSpec {
+    TaskSpec { task_id: task_id.into(), ..spec(&[input]).tasks.remove(0) }
+}
+
+impl Trip {
+    /// One whose spec has these tasks and is kept so long after them.
+    async fn of(tasks: Vec<TaskSpec>, keep_warm_s: u32) -> Self {
+        let mut trip = Self::new(b"x").await;
+        trip.job = job(RentalSpec { tasks, keep_warm_s, ..trip.job.spec.clone() }, trip.job.out_dir.clone());
+        trip.row.spec_hash = trip.job.spec_hash;
+        trip.delivered().await;
+        trip
+    }
+
+    /// Publishes the result of a task over one output, signed.
+    async fn done(&self, spec: &RentalSpec, number: usize, seconds: u64, output: &[u8]) -> TaskDocument {
+        let one = RentalSpec { tasks: vec![spec.tasks[number].clone()], ..spec.clone() };
+        let spec_hash = sha256(&spec.to_bytes());
+        let (mut document, mut manifest) = result(self.row.id, &one, &[("a.txt", output)]);
+        manifest.task_id.clone_from(&spec.tasks[number].task_id);
+        manifest.spec_sha256 = spec_hash;
+        document.manifest = serde_json::to_string(&manifest).unwrap();
+        let manifest_sha256 = sha256(document.manifest.as_bytes());
+        document.receipt = Receipt {
+            task_id: manifest.task_id,
+            spec_hash,
+            manifest_sha256,
+            result_hash: result_hash(self.row.id, spec_hash, manifest_sha256, 0),
+            seconds,
+            sequence: self.plane.store.next_sequence(self.row.id).await.unwrap(),
+            ..document.receipt
+        };
+        document.receipt_signature = Statement::sign(document.receipt.clone(), &self.key).unwrap().signature;
+        // The store keeps a link to it: what another task wrote there must stay.
+        let out = self.plane.folder.path().join(format!("out-{}", document.receipt.sequence));
+        fs::create_dir_all(&out).unwrap();
+        fs::write(out.join("a.txt"), output).unwrap();
+        self.plane.store.publish_task(self.row.id, document.clone(), &out).await.unwrap();
+        document
+    }
+
+    /// The row says that the results were submitted.
+    fn submit(&mut self, tasks: &[TaskDocument], billable_s: u64) {
+        let receipts = || tasks.iter().map(|task| &task.receipt);
+        self.row.submitted = Some(Submitted {
+            billable_s,
+            result_hash: rental_result(receipts()),
+            receipt_root: receipt_root(receipts()),
+            challenge_end_s: u64::MAX,
+            receipts: true,
+            preempted: false,
+            cancelled: false,
+            block: 9,
+            time_s: 0,
+        });
+    }
+
+    async fn attend(&self, job: &Job, at_most: Duration) -> Result<Brought, ErrandError> {
+        let signers = [PROVIDER, self.key.address()];
+        self.courier.attend(&self.row, &self.plane.endpoint, &signers, job, at_most).await
+    }
+}
+
+#[tokio::test]
+async fn several_tasks_are_held_against_one_submission() {
+    let mut trip = Trip::of(vec![task("t0", b"x"), task("t1", b"y")], 0).await;
+    let spec = trip.job.spec.clone();
+    let first = trip.done(&spec, 0, 3, b"one").await;
+    trip.submit(std::slice::from_ref(&first), 5);
+    assert!(trip.fetch().await.contains("refuted: rental") && trip.fetch().await.contains("task t1 has no result"));
+
+    let second = trip.done(&spec, 1, 4, b"two").await;
+    assert_eq!((first.receipt.sequence, second.receipt.sequence), (0, 1), "no two are at one position");
+    let both = [first.clone(), second.clone()];
+    trip.submit(&both, 7);
+    assert_eq!(trip.fetch().await, "");
+    let home = |task: &str| fs::read(trip.job.out_dir.join(task).join("a.txt")).unwrap();
+    assert_eq!((home("t0"), home("t1")), (b"one".to_vec(), b"two".to_vec()));
+    trip.submit(&both, 8);
+    assert!(trip.fetch().await.contains("8 s are billed, but the receipts are for 7 s"), "{}", trip.fetch().await);
+    // The root commits to every receipt, and to their order.
+    for other in [[second, first.clone()], [first.clone(), first]] {
+        trip.submit(&other, 7);
+        assert!(trip.fetch().await.starts_with("refuted: "), "{}", trip.fetch().await);
+    }
+}
+
+#[tokio::test]
+async fn tasks_ride_in_a_rental_that_is_kept_for_them() {
+    let mut trip = Trip::of(vec![task("t0", b"x")], 30).await;
+    let (host, minute) = (trip.job.clone(), Duration::from_secs(60));
+    let rider = job(spec(&[b"more"]), trip.plane.folder.path().join("rider"));
+    fs::create_dir_all(intake::inputs_dir(&trip.courier.jobs_dir, rider.spec_hash)).unwrap();
+    fs::write(intake::input_path(&trip.courier.jobs_dir, rider.spec_hash, sha256(b"more")), b"more").unwrap();
+    let early = trip.attend(&rider, minute).await.unwrap_err();
+    assert!(matches!(&early, ErrandError::LeftOut(text) if text.contains("only while it runs")), "{early}");
+
+    trip.plane.change(trip.row.id, |access| access.status = Status::Running);
+    // Before there is anything, time may be over.
+    let none = trip.attend(&host, Duration::ZERO).await.unwrap_err();
+    assert!(matches!(&none, ErrandError::Retry(text) if text.contains("no result of these tasks")), "{none}");
+    let own = trip.done(&host.spec, 0, 3, b"own").await;
+    assert_eq!(trip.attend(&host, minute).await.unwrap().files.len(), 1, "before its rental ends");
+
+    let ridden = {
+        let awaited = trip.attend(&rider, minute);
+        let worked = async {
+            let until = tokio::time::Instant::now() + minute;
+            loop {
+                let files = trip.plane.store.rental(trip.row.id).await.unwrap();
+                if files.pushed.first().is_some_and(|pushed| pushed.is_complete) {
+                    break;
+                }
+                assert!(tokio::time::Instant::now() < until, "nothing was pushed");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            trip.done(&rider.spec, 0, 2, b"ridden").await
+        };
+        let (brought, ridden) = tokio::join!(awaited, worked);
+        assert_eq!(brought.unwrap().files.len(), 1);
+        ridden
+    };
+    assert_eq!(fs::read(rider.out_dir.join("a.txt")).unwrap(), b"ridden");
+    // Once brought it is brought again, whatever became of the rental; a stranger's signature brings nothing.
+    assert!(trip.attend(&rider, Duration::ZERO).await.is_ok());
+    let stranger = trip.courier.attend(&trip.row, &trip.plane.endpoint, &[PROVIDER], &rider, minute).await.unwrap_err();
+    assert!(matches!(stranger, ErrandError::Refuted(_)), "{stranger}");
+
+    assert!(!trip.plane.store.seal(trip.row.id, 0).await.unwrap(), "one was pushed meanwhile");
+    assert!(trip.plane.store.seal(trip.row.id, 1).await.unwrap());
+    let late = job(spec(&[b"late"]), trip.plane.folder.path().join("late"));
+    let left_out = trip.attend(&late, minute).await.unwrap_err();
+    assert!(matches!(&left_out, ErrandError::LeftOut(text) if text.contains("without these tasks")), "{left_out}");
+    // All of it, and the waits that were asked for, is held against the submission.
+    trip.submit(&[own.clone(), ridden.clone()], 65);
+    assert_eq!(trip.fetch().await, "");
+    trip.submit(&[own.clone(), ridden], 66);
+    assert!(trip.fetch().await.contains("60 s of waiting"), "{}", trip.fetch().await);
+    trip.submit(&[own], 5);
+    assert!(trip.fetch().await.contains("not those whose hash"), "{}", trip.fetch().await);
 }

@@ -7,11 +7,11 @@ use alloy::{
 use contracts::bindings::Status;
 use keeper::{
     blobs::{BlobEvent, RentalView},
-    spec::{MAX_SPEC_BYTES, sha256},
+    spec::{MAX_SPEC_BYTES, RentalSpec, TaskSpec, sha256},
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{CHAIN, Call, MARKET, PROVIDER, Plane, hash_path, id, noise, now, result, spec};
+use crate::support::{CHAIN, Call, MARKET, PROVIDER, Plane, hash_path, id, noise, now, only, result, spec};
 
 pub(crate) async fn check(call: Call<'_>, status: u16, words: &str) {
     let (found, text) = call.send().await;
@@ -258,10 +258,10 @@ async fn results_and_outputs_are_served_in_whole_and_in_part() {
     let out = plane.folder.path().join("out");
     std::fs::create_dir(&out).unwrap();
     std::fs::write(out.join("a.txt"), &output).unwrap();
-    plane.store.publish_result(rental, document.clone(), &out).await.unwrap();
+    plane.store.publish_task(rental, document.clone(), &out).await.unwrap();
 
     let (status, text) = plane.call("GET", &format!("{base}/result")).send().await;
-    assert_eq!((status, serde_json::from_str::<keeper::blobs::ResultDocument>(&text).unwrap()), (200, document));
+    assert_eq!((status, serde_json::from_str(&text).unwrap()), (200, only(&document, false)));
     let path = hash_path(rental, "outputs", sha256(&output));
     let whole = plane.call("GET", &path).response().await;
     assert_eq!((whole.status().as_u16(), whole.bytes().await.unwrap().to_vec()), (200, output.clone()));
@@ -315,4 +315,50 @@ fn walk(folder: std::path::PathBuf) -> Vec<String> {
         }
     }
     names
+}
+
+#[tokio::test]
+async fn tasks_are_pushed_only_while_a_rental_runs_and_keeps_itself_for_them() {
+    let plane = Plane::start().await;
+    let warm = RentalSpec { keep_warm_s: 60, ..spec(&[b"x"]) };
+    let (rental, cold) = (plane.delivered(1, &warm).await, plane.delivered(2, &spec(&[b"x"])).await);
+    let more = spec(&[b"more"]);
+    let bytes = more.to_bytes();
+    let path = |rental| hash_path(rental, "tasks", sha256(&bytes));
+    check(plane.call("PUT", &path(rental)).body(&bytes), 409, "only while it runs").await;
+    for rental in [rental, cold] {
+        plane.change(rental, |access| access.status = Status::Running);
+    }
+    check(plane.call("PUT", &path(cold)).body(&bytes), 409, "does not ask to be kept").await;
+    check(plane.call("PUT", &path(rental)).content(sha256(&bytes)).body(b"other"), 422, "hash to").await;
+    let blob = hash_path(rental, "blobs", sha256(b"more"));
+    check(plane.call("PUT", &blob).body(b"more"), 404, "refers to no blob").await;
+    for _ in 0..2 {
+        check(plane.call("PUT", &path(rental)).body(&bytes), 204, "").await;
+    }
+    check(plane.call("PUT", &blob).body(b"more"), 204, "").await;
+    let pushed = plane.store.rental(rental).await.unwrap().pushed;
+    assert!(pushed.len() == 1 && pushed[0].is_complete && pushed[0].spec == more, "{pushed:?}");
+
+    // 1 task of its own and this one are there; 62 more may come.
+    for number in 0..5 {
+        let mut many = spec(&[b"x"]);
+        let task = many.tasks[0].clone();
+        many.tasks = (0..15).map(|at| TaskSpec { task_id: format!("{number}-{at}"), ..task.clone() }).collect();
+        let bytes = many.to_bytes();
+        let (status, words) = if number < 4 { (204, "") } else { (409, "as many as a rental may have") };
+        check(plane.call("PUT", &hash_path(rental, "tasks", sha256(&bytes))).body(&bytes), status, words).await;
+    }
+    // What was pushed survives a restart, and a release takes it away.
+    assert!(!plane.store.seal(rental, 4).await.unwrap() && plane.store.seal(rental, 5).await.unwrap());
+    let late = spec(&[b"late"]).to_bytes();
+    check(plane.call("PUT", &hash_path(rental, "tasks", sha256(&late))).body(&late), 409, "about to be submitted")
+        .await;
+    check(plane.call("PUT", &path(rental)).body(&bytes), 204, "").await;
+    plane.store.release(rental).await.unwrap();
+    assert!(!plane.store.has(&sha256(b"more")).await && plane.store.has(&sha256(&spec_of(&plane, cold).await)).await);
+}
+
+async fn spec_of(plane: &Plane, rental: contracts::ids::AgreementId) -> Vec<u8> {
+    plane.store.rental(rental).await.unwrap().spec.unwrap().to_bytes()
 }

@@ -11,7 +11,7 @@ use keeper::{
     spec::{Receipt, RentalSpec, Statement, sha256},
 };
 
-use crate::support::{LIMITS, id, noise, result, spec};
+use crate::support::{LIMITS, id, noise, only, result, spec};
 
 async fn accept(store: &Store, number: u64, spec: &RentalSpec) {
     accept_of(store, AGENT, number, spec).await.unwrap();
@@ -138,17 +138,17 @@ async fn results_are_published_again_after_a_kill_and_only_if_they_are_right() {
     let content = noise(500, 3);
     fs::write(out.join("d/a"), &content).unwrap();
     let (document, _) = result(id(1), &spec, &[("d/a", &content)]);
-    let error = store.publish_result(id(1), document.clone(), &out).await.unwrap_err();
+    let error = store.publish_task(id(1), document.clone(), &out).await.unwrap_err();
     assert!(error.to_string().contains("nothing was ever delivered"), "{error}");
     accept(&store, 1, &spec).await;
     for _ in 0..2 {
-        store.publish_result(id(1), document.clone(), &out).await.unwrap();
+        store.publish_task(id(1), document.clone(), &out).await.unwrap();
     }
     drop(store);
     let store = Store::open(&folder.path().join("store"), LIMITS).await.unwrap();
     // The worker's folder may go: the store has its own.
     fs::remove_dir_all(&out).unwrap();
-    assert_eq!(store.rental(id(1)).await.unwrap().result, Some(document.clone()));
+    assert_eq!(store.rental(id(1)).await.unwrap().result, Some(only(&document, false)));
     assert!(store.is_output(id(1), &sha256(&content)));
     assert_eq!(fs::read(store.blob_path(&sha256(&content))).unwrap(), content);
 
@@ -156,11 +156,11 @@ async fn results_are_published_again_after_a_kill_and_only_if_they_are_right() {
     fs::create_dir_all(out.join("d")).unwrap();
     fs::write(out.join("d/a"), "not that").unwrap();
     let (wrong, _) = result(id(2), &spec, &[("d/a", &noise(500, 5))]);
-    let error = store.publish_result(id(2), wrong, &out).await.unwrap_err();
+    let error = store.publish_task(id(2), wrong, &out).await.unwrap_err();
     assert!(error.to_string().contains("d/a"), "{error}");
     assert_eq!(store.rental(id(2)).await.unwrap().result, None);
     let (outside, _) = result(id(2), &spec, &[("../store/x", b"x")]);
-    let error = store.publish_result(id(2), outside, &out).await.unwrap_err();
+    let error = store.publish_task(id(2), outside, &out).await.unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
 }
 

@@ -22,7 +22,7 @@ use contracts::{
 use keeper::{
     blobs::{
         Access, BlobEvent, Client, ClientAuth, Reach, RentalAccess, ResultDocument, Seen, ServerConfig, ServerLimits,
-        ServerState, Store, StoreLimits, auth::Subject, serve,
+        ServerState, Store, StoreLimits, TaskDocument, auth::Subject, serve,
     },
     spec::{InputRef, Manifest, OutputRef, Receipt, RentalSpec, TaskSpec, TaskType, result_hash, sha256},
 };
@@ -130,7 +130,7 @@ impl Plane {
         let out = self.folder.path().join(format!("out-{rental}"));
         std::fs::create_dir_all(&out).unwrap();
         std::fs::write(out.join("a.txt"), output).unwrap();
-        self.store.publish_result(rental, document, &out).await.unwrap();
+        self.store.publish_task(rental, document, &out).await.unwrap();
         manifest
     }
 
@@ -284,11 +284,12 @@ pub(crate) fn spec(inputs: &[&[u8]]) -> RentalSpec {
             inputs: inputs.collect(),
             parameters: Default::default(),
         }],
+        keep_warm_s: 0,
     }
 }
 
 /// A finished rental's result over these outputs.
-pub(crate) fn result(rental: AgreementId, spec: &RentalSpec, outputs: &[(&str, &[u8])]) -> (ResultDocument, Manifest) {
+pub(crate) fn result(rental: AgreementId, spec: &RentalSpec, outputs: &[(&str, &[u8])]) -> (TaskDocument, Manifest) {
     let spec_hash = sha256(&spec.to_bytes());
     let files = outputs.iter().map(|(path, bytes)| OutputRef {
         path: (*path).into(),
@@ -309,9 +310,13 @@ pub(crate) fn result(rental: AgreementId, spec: &RentalSpec, outputs: &[(&str, &
         seconds: 3,
         sequence: 0,
     };
-    let document =
-        ResultDocument { exit_code: 0, manifest: text, receipt, receipt_signature: Bytes::from(vec![7; 65]) };
+    let document = TaskDocument { exit_code: 0, manifest: text, receipt, receipt_signature: Bytes::from(vec![7; 65]) };
     (document, manifest)
+}
+
+/// A result of one task.
+pub(crate) fn only(task: &TaskDocument, is_final: bool) -> ResultDocument {
+    ResultDocument { tasks: vec![task.clone()], is_final }
 }
 
 /// Bytes that do not repeat and do not compress.

@@ -241,6 +241,7 @@ async fn the_reference_worker_does_real_work_in_a_container() {
             inputs: vec![InputRef { name: "a.md".into(), sha256: sha256(text), bytes: text.len() as u64 }],
             parameters: Default::default(),
         }],
+        keep_warm_s: 0,
     };
     let order = bench.order_for(8, 1, &spec, text);
     let ended = bench.run(&order).await;

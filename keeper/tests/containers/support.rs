@@ -79,7 +79,7 @@ impl Bench {
         let blob = folder.join("blob");
         std::fs::write(&blob, input).unwrap();
         let in_dir = folder.join("in");
-        layout::write_inputs(&in_dir, rental, sha256(&spec.to_bytes()), spec, |_| blob.clone()).unwrap();
+        layout::write_inputs(&in_dir, rental, sha256(&spec.to_bytes()), &spec.tasks[0], |_| blob.clone()).unwrap();
         WorkOrder {
             chain_id: CHAIN,
             rental,
@@ -128,6 +128,7 @@ pub(crate) fn spec(act: &str) -> RentalSpec {
             inputs: vec![InputRef { name: "a.md".into(), sha256: sha256(INPUT), bytes: INPUT.len() as u64 }],
             parameters: json!({ "act": act }).as_object().unwrap().clone(),
         }],
+        keep_warm_s: 0,
     }
 }
 

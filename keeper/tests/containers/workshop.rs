@@ -19,7 +19,7 @@ use keeper::{
     },
     blobs::{Store, StoreLimits},
     journal::{AttemptState, Journal, WorkResult},
-    spec::sha256,
+    spec::{RentalSpec, TaskName, TaskSpec, sha256},
 };
 use tokio::{
     io::copy_bidirectional,
@@ -64,15 +64,24 @@ impl Shop {
 
     /// A rental that just started, with its work delivered; the worker has `seconds`.
     pub(crate) async fn rental(&self, number: u64, act: &str, seconds: u64) -> AgreementRow {
-        let bytes = spec(act).to_bytes();
+        self.rental_of(number, &[act], 0, seconds).await
+    }
+
+    /// As [`Self::rental`], of several tasks, and kept so long after them.
+    async fn rental_of(&self, number: u64, acts: &[&str], keep_warm_s: u32, seconds: u64) -> AgreementRow {
+        let spec = RentalSpec { keep_warm_s, ..spec_of(acts) };
+        let bytes = spec.to_bytes();
         let row = running(number, sha256(&bytes), seconds);
-        let store = &self.workshop.store;
-        store.accept_spec(row.id, row.agent, row.spec_hash, &bytes).await.unwrap();
-        if let Some(mut upload) = store.begin(row.id, sha256(INPUT), 0).await.unwrap() {
+        self.workshop.store.accept_spec(row.id, row.agent, row.spec_hash, &bytes).await.unwrap();
+        self.input(row.id).await;
+        row
+    }
+
+    async fn input(&self, rental: AgreementId) {
+        if let Some(mut upload) = self.workshop.store.begin(rental, sha256(INPUT), 0).await.unwrap() {
             upload.write(INPUT).await.unwrap();
             upload.finish().await.unwrap();
         }
-        row
     }
 
     /// What a keeper that was killed and started again has.
@@ -100,14 +109,19 @@ impl Shop {
         }
     }
 
-    /// The result is signed and journalled, and the engine holds nothing of the rental any more.
+    /// The result is signed, journalled and served, and the engine holds nothing of the rental any more.
     pub(crate) async fn check_kept(&self, result: &WorkResult) {
-        let receipt = &result.receipt;
-        assert_eq!(self.workshop.journal.result(receipt.rental).unwrap().as_ref(), Some(result));
-        let signature = Signature::from_raw(&result.signature).unwrap();
-        assert_eq!(signature.recover_address_from_prehash(&receipt.digest()).unwrap(), self.workshop.key.address());
+        let rental = result.tasks[0].receipt.rental;
+        assert_eq!(self.workshop.journal.result(rental).unwrap().as_ref(), Some(result));
+        for task in &result.tasks {
+            let signature = Signature::from_raw(&task.signature).unwrap();
+            let signer = signature.recover_address_from_prehash(&task.receipt.digest()).unwrap();
+            assert_eq!(signer, self.workshop.key.address());
+        }
+        let served = self.workshop.store.rental(rental).await.unwrap().result.unwrap();
+        assert!(served.is_final && served.receipts().eq(result.receipts()), "{served:?}");
         let held = self.bench.engine.list(CHAIN).await.unwrap();
-        assert!(held.iter().all(|found| found.id.rental != receipt.rental), "{held:?}");
+        assert!(held.iter().all(|found| found.id.rental != rental), "{held:?}");
     }
 }
 
@@ -145,6 +159,12 @@ fn running(number: u64, spec_hash: B256, seconds: u64) -> AgreementRow {
         decline_fee: None,
         ended: None,
     }
+}
+
+/// Work for the probe, task after task.
+fn spec_of(acts: &[&str]) -> RentalSpec {
+    let task = |(number, act): (usize, &&str)| TaskSpec { task_id: format!("t{number}"), ..spec(act).tasks.remove(0) };
+    RentalSpec { tasks: acts.iter().enumerate().map(task).collect(), ..spec("nap") }
 }
 
 /// An engine behind a socket that can be taken away and given back.
@@ -195,7 +215,7 @@ async fn a_killed_keeper_goes_on_with_the_attempt_it_had() {
     let _ = errand.await;
     assert_eq!(shop.bench.engine.state(found.id).await.unwrap(), before, "work goes on without the keeper");
     let result = shop.restarted().await.work(&row).await.unwrap();
-    assert_eq!((result.receipt.exit_code, shop.numbers(row.id)), (3, vec![(1, "accepted attempt")]));
+    assert_eq!((result.tasks[0].receipt.exit_code, shop.numbers(row.id)), (3, vec![(1, "accepted attempt")]));
     shop.check_kept(&result).await;
     // Asked once more, as after a crash before the answer was journalled, the same result comes back.
     assert_eq!(shop.workshop.work(&row).await.unwrap(), result);
@@ -218,7 +238,7 @@ async fn what_ended_while_the_keeper_was_dead_is_collected() {
         ..row.clone()
     };
     let result = shop.restarted().await.work(&late).await.unwrap();
-    assert_eq!((result.receipt.exit_code, shop.numbers(row.id)), (3, vec![(1, "accepted attempt")]));
+    assert_eq!((result.tasks[0].receipt.exit_code, shop.numbers(row.id)), (3, vec![(1, "accepted attempt")]));
     shop.check_kept(&result).await;
 }
 
@@ -236,7 +256,7 @@ async fn an_attempt_that_the_engine_lost_is_journalled_and_made_again() {
     assert_eq!(shop.numbers(row.id), [(1, "lost attempt")]);
     let result = shop.workshop.work(&row).await.unwrap();
     assert_eq!(
-        (result.receipt.exit_code, shop.numbers(row.id)),
+        (result.tasks[0].receipt.exit_code, shop.numbers(row.id)),
         (3, vec![(1, "lost attempt"), (2, "accepted attempt")])
     );
     shop.check_kept(&result).await;
@@ -255,7 +275,7 @@ async fn a_worker_that_the_engine_killed_gets_another_attempt() {
     assert!(error.contains("killed, not by this keeper: exit code 137"), "{error}");
     let result = shop.workshop.work(&row).await.unwrap();
     let attempts = vec![(1, "lost attempt"), (2, "accepted attempt")];
-    assert_eq!((result.receipt.exit_code, shop.numbers(row.id)), (3, attempts.clone()));
+    assert_eq!((result.tasks[0].receipt.exit_code, shop.numbers(row.id)), (3, attempts.clone()));
     shop.check_kept(&result).await;
 
     // One that kills itself gets one more attempt as well, and then has its result.
@@ -263,7 +283,7 @@ async fn a_worker_that_the_engine_killed_gets_another_attempt() {
     let error = shop.workshop.work(&row).await.unwrap_err().to_string();
     assert!(error.contains("exit code 137"), "{error}");
     let result = shop.workshop.work(&row).await.unwrap();
-    assert_eq!((result.receipt.exit_code, shop.numbers(row.id)), (137, attempts));
+    assert_eq!((result.tasks[0].receipt.exit_code, shop.numbers(row.id)), (137, attempts));
     shop.check_kept(&result).await;
     assert_eq!(objects_of(&owner(&shop.bench)).await, 0);
 }
@@ -280,7 +300,8 @@ async fn no_new_attempt_is_made_when_time_is_over() {
     assert!(error.contains("no time"), "{error}");
     assert_eq!(shop.numbers(late.id), []);
     // Nor for one that was planned before the keeper died.
-    shop.workshop.journal.plan_attempt(late.id, late.spec_hash, 1, now()).unwrap();
+    let task = TaskName { spec_hash: late.spec_hash, task_id: "t0".into() };
+    shop.workshop.journal.plan_attempt(late.id, late.spec_hash, task, 1, now()).unwrap();
     let error = shop.workshop.work(&late).await.unwrap_err().to_string();
     assert!(error.contains("over before it began"), "{error}");
     assert_eq!(shop.numbers(late.id), [(1, "lost attempt")]);
@@ -307,7 +328,7 @@ async fn an_engine_that_does_not_answer_costs_no_attempt() {
     assert!(!errand.is_finished(), "it waits for the engine");
     wire.mend();
     let result = errand.await.unwrap().unwrap();
-    assert_eq!((result.receipt.exit_code, shop.numbers(row.id)), (3, vec![(1, "accepted attempt")]));
+    assert_eq!((result.tasks[0].receipt.exit_code, shop.numbers(row.id)), (3, vec![(1, "accepted attempt")]));
     shop.check_kept(&result).await;
 }
 
@@ -322,7 +343,7 @@ async fn after_a_reorganisation_the_rentals_other_work_is_done() {
     let after = shop.rental(1, "nap", 60).await;
     assert_ne!(before.spec_hash, after.spec_hash);
     let result = shop.restarted().await.work(&after).await.unwrap();
-    assert_eq!((result.receipt.exit_code, result.receipt.spec_hash), (3, after.spec_hash));
+    assert_eq!((result.tasks[0].receipt.exit_code, result.tasks[0].receipt.spec_hash), (3, after.spec_hash));
     assert_eq!(shop.numbers(after.id), [(1, "lost attempt"), (2, "accepted attempt")]);
     shop.check_kept(&result).await;
     assert_eq!(objects_of(&owner(&shop.bench)).await, 0);
@@ -340,7 +361,77 @@ async fn attempts_that_a_lost_journal_does_not_know_are_adopted() {
     assert_eq!(order.spec_hash, row.spec_hash);
     shop.bench.engine.start(&order).await.unwrap();
     let result = shop.workshop.work(&row).await.unwrap();
-    assert_eq!((result.receipt.exit_code, shop.numbers(row.id)), (3, vec![(3, "accepted attempt")]));
+    assert_eq!((result.tasks[0].receipt.exit_code, shop.numbers(row.id)), (3, vec![(3, "accepted attempt")]));
+    shop.check_kept(&result).await;
+    assert_eq!(objects_of(&owner(&shop.bench)).await, 0);
+}
+
+#[tokio::test]
+async fn tasks_are_done_in_order_each_with_its_own_receipt_whatever_is_killed() {
+    let shop = Shop::over(Bench::docker().await).await;
+    let row = shop.rental_of(1, &["nap", "nap", "nap"], 0, 60).await;
+    let (workshop, first) = (shop.workshop.clone(), row.clone());
+    let errand = tokio::spawn(async move { workshop.work(&first).await });
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    while shop.numbers(row.id) != [(1, "accepted attempt"), (2, "started attempt")] {
+        assert!(tokio::time::Instant::now() < until, "{:?}", shop.numbers(row.id));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    errand.abort();
+    let _ = errand.await;
+    let so_far = shop.workshop.store.rental(row.id).await.unwrap().result.unwrap();
+    assert!(so_far.tasks.len() == 1 && !so_far.is_final, "a task is served as soon as it is done");
+    let result = shop.restarted().await.work(&row).await.unwrap();
+    let accepted = "accepted attempt";
+    assert_eq!(shop.numbers(row.id), [(1, accepted), (2, accepted), (3, accepted)], "none is done twice");
+    assert!(result.receipts().map(|receipt| &*receipt.task_id).eq(["t0", "t1", "t2"]), "{result:?}");
+    assert!(result.receipts().all(|receipt| receipt.exit_code == 3 && receipt.seconds >= 1));
+    assert!(result.receipts().is_sorted_by(|one, next| one.sequence < next.sequence), "{result:?}");
+    assert_eq!((result.idle_s, result.seconds()), (0, result.receipts().map(|receipt| receipt.seconds).sum()));
+    shop.check_kept(&result).await;
+    assert_eq!(objects_of(&owner(&shop.bench)).await, 0);
+    assert_eq!(shop.workshop.work(&row).await.unwrap(), result);
+}
+
+#[tokio::test]
+async fn a_rental_is_kept_for_tasks_that_come_while_it_runs() {
+    let shop = Shop::over(Bench::docker().await).await;
+    let row = shop.rental_of(1, &["nap"], 4, 60).await;
+    let (workshop, first) = (shop.workshop.clone(), row.clone());
+    let errand = tokio::spawn(async move { workshop.work(&first).await });
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    while shop.workshop.journal.result(row.id).unwrap().is_none() {
+        assert!(tokio::time::Instant::now() < until, "the first task is never done");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let more = RentalSpec { salt: B256::repeat_byte(2), ..spec_of(&["copy", "nap"]) };
+    let bytes = more.to_bytes();
+    shop.workshop.store.push_spec(row.id, sha256(&bytes), &bytes).await.unwrap();
+    let result = errand.await.unwrap().unwrap();
+    let named = |receipt: &keeper::spec::Receipt| (receipt.spec_hash, receipt.task_id.clone());
+    let (own, pushed) = (row.spec_hash, sha256(&bytes));
+    let expect = [(own, "t0".into()), (pushed, "t0".into()), (pushed, "t1".into())];
+    assert!(result.receipts().map(named).eq(expect), "{result:?}");
+    // The wait before the push and the one after it are paid for, none beyond what was asked for.
+    assert!((4..=8).contains(&result.idle_s), "{} s of waiting", result.idle_s);
+    shop.check_kept(&result).await;
+    let late = shop.workshop.store.push_spec(row.id, sha256(b"late"), b"late").await.unwrap_err();
+    assert!(late.to_string().contains("spec"), "{late}");
+    let late = spec_of(&["nap", "nap"]).to_bytes();
+    let late = shop.workshop.store.push_spec(row.id, sha256(&late), &late).await.unwrap_err();
+    assert!(late.to_string().contains("takes no more tasks"), "{late}");
+    assert_eq!(objects_of(&owner(&shop.bench)).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_done_counts_though_time_is_over_before_the_last_task() {
+    let shop = Shop::over(Bench::docker().await).await;
+    // The second is ended when the worker's time is over, the third does not begin.
+    let row = shop.rental_of(1, &["nap", "sleep", "nap"], 60, 8).await;
+    let result = shop.workshop.work(&row).await.unwrap();
+    let codes: Vec<_> = result.receipts().map(|receipt| receipt.exit_code).collect();
+    assert!(codes[0] == 3 && codes[1] != 0 && codes[2..] == [137], "{codes:?}");
+    assert_eq!((result.tasks[2].receipt.seconds, shop.numbers(row.id).len()), (0, 2));
     shop.check_kept(&result).await;
     assert_eq!(objects_of(&owner(&shop.bench)).await, 0);
 }

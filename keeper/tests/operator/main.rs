@@ -17,3 +17,4 @@ mod dispute;
 mod end;
 mod mcp;
 mod wallet;
+mod warm;

@@ -15,7 +15,7 @@ use contracts::ids::AgreementId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::spec::{Manifest, RentalSpec, TaskSpec, sha256};
+use crate::spec::{Manifest, TaskSpec, sha256};
 
 /// Most files and folders taken from one `/out`.
 pub const MAX_OUTPUT_ENTRIES: usize = 4_096;
@@ -87,7 +87,7 @@ pub struct Outputs {
 }
 
 /// Fills `in_dir` for a worker: `task.json` and `blobs/<sha256>`, readable by any user. `blob` says where the bytes
-/// of a hash are. A complete folder of an earlier call for the same spec is kept, as a running worker may have it mounted.
+/// of a hash are. A complete folder of an earlier call for the same task is kept, as a running worker may have it mounted.
 ///
 /// # Errors
 /// [`LayoutError::Io`] naming the file.
@@ -95,12 +95,12 @@ pub fn write_inputs(
     in_dir: &Path,
     rental: AgreementId,
     spec_hash: B256,
-    spec: &RentalSpec,
+    task: &TaskSpec,
     blob: impl Fn(&B256) -> PathBuf,
 ) -> Result<(), LayoutError> {
-    let tasks: Vec<_> = spec.tasks.iter().map(|task| task_document(rental, spec_hash, task)).collect();
-    let same_task = fs::read_to_string(in_dir.join("task.json")).is_ok_and(|found| tasks.contains(&found));
-    let complete = spec.inputs().all(|input| {
+    let document = task_document(rental, spec_hash, task);
+    let same_task = fs::read_to_string(in_dir.join("task.json")).is_ok_and(|found| found == document);
+    let complete = task.inputs.iter().all(|input| {
         fs::metadata(in_dir.join("blobs").join(hex::encode(input.sha256))).is_ok_and(|found| found.len() == input.bytes)
     });
     if same_task && complete {
@@ -110,12 +110,10 @@ pub fn write_inputs(
     clear(&temporary)?;
     let blobs = temporary.join("blobs");
     fs::create_dir_all(&blobs).map_err(at(&blobs))?;
-    for document in tasks {
-        let path = temporary.join("task.json");
-        fs::write(&path, document).map_err(at(&path))?;
-        set_mode(&path, 0o644)?;
-    }
-    for input in spec.inputs() {
+    let path = temporary.join("task.json");
+    fs::write(&path, document).map_err(at(&path))?;
+    set_mode(&path, 0o644)?;
+    for input in &task.inputs {
         let target = blobs.join(hex::encode(input.sha256));
         let source = blob(&input.sha256);
         // A copy, not a link: the process engine seals nothing off, and the store's bytes must stay what they are.
@@ -408,8 +406,7 @@ mod tests {
             inputs: vec![input.clone(), input],
             parameters: Default::default(),
         };
-        let spec = RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![task] };
-        let fill = |hash| write_inputs(&in_dir, AgreementId::default(), hash, &spec, |_| blob.clone()).unwrap();
+        let fill = |hash| write_inputs(&in_dir, AgreementId::default(), hash, &task, |_| blob.clone()).unwrap();
         let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&in_dir).unwrap());
         fill(B256::ZERO);
         assert_eq!(fs::read(in_dir.join("blobs").join(hex::encode(sha256(b"abc")))).unwrap(), b"abc");

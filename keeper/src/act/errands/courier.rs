@@ -14,19 +14,22 @@ use indexer::rows::AgreementRow;
 use tracing::{debug, warn};
 
 use self::{
-    checks::{check, check_bill, check_last, check_order},
+    checks::{check, check_bill, check_last, check_order, check_task, tasks_of},
     way::Way,
 };
 use super::{ErrandError, KILLED, retry};
 use crate::{
-    blobs::{Reach, bucket::Bucket},
+    blobs::{Reach, ResultDocument, bucket::Bucket},
     intake,
     job::Job,
-    spec::Receipt,
+    spec::{InputRef, Receipt},
 };
 
 /// Largest result an agent brings, bytes.
 const MAX_RESULT_BYTES: u64 = 1 << 30;
+
+/// Between two looks at results that are awaited.
+const RESULT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a provider's index may take to reach the block of the match.
 const BLOCK_TIME: Duration = Duration::from_secs(15);
@@ -81,8 +84,7 @@ impl Courier {
         let digest = start_digest(&start, self.chain_id, self.market);
         let signature = self.key.sign_hash(&digest).await.map_err(retry)?;
         let signature = Bytes::from(signature.as_bytes().to_vec());
-        let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
-        let blob = move |input: &crate::spec::InputRef| intake::input_path(&jobs_dir, spec_hash, input.sha256);
+        let blob = self.inputs_of(job);
         let (bytes, spec) = (job.spec.to_bytes(), &job.spec);
         match self.way(endpoint).await? {
             Way::Direct(client) => {
@@ -108,26 +110,92 @@ impl Courier {
         let submitted = row.submitted.as_ref().ok_or_else(|| retry("no result was submitted"))?;
         let way = self.way(endpoint).await?;
         let document = way.result(row.id, row.spec_hash).await?;
-        let checked = check(&document, row, submitted.result_hash, submitted.receipt_root, signers);
-        let manifest = checked.map_err(|error| way.blame(error))?;
-        check_bill(&document.receipt, row.id, submitted, self.min_billed_s)?;
+        let checked = check(&document, row, &job.spec, submitted, signers);
+        checked.map_err(|error| way.blame(error))?;
+        check_bill(&document, row.id, job.spec.keep_warm_s, submitted, self.min_billed_s)?;
         match way.statements(row.id).await {
-            Ok(statements) => match check_order(&statements, row, signers) {
-                Ok(()) => check_last(&document.receipt, &statements)?,
-                Err(error) => warn!(%error, "the statements on the work under way prove nothing"),
+            Ok(statements) => match (check_order(&statements, row, signers), document.receipts().last()) {
+                (Ok(()), Some(last)) => check_last(last, &statements)?,
+                (Ok(()), None) => {}
+                (Err(error), _) => warn!(%error, "the statements on the work under way prove nothing"),
             },
             // What was stated on the way may speak against a result; none is needed for it.
             Err(error) => debug!(rental = %row.id, %error, "no statements on the work under way"),
         }
-        let folder = job.out_dir.clone();
-        let paths = way.outputs(row.id, &manifest, &folder, MAX_RESULT_BYTES).await?;
-        let files = manifest
-            .files
-            .iter()
-            .zip(&paths)
-            .map(|(file, path)| (path.strip_prefix(&folder).unwrap_or(path).display().to_string(), file.sha256))
-            .collect();
-        Ok(Brought { exit_code: document.exit_code, files, message: worker_message(&folder, document.exit_code) })
+        self.bring(&way, row, &document, signers, job).await
+    }
+
+    /// Hands a job's tasks to a rental that runs, if they are not its own, waits for their results and brings them. What is on
+    /// chain by then says nothing of them yet: they are held against it when the rental is submitted.
+    ///
+    /// # Errors
+    /// [`ErrandError::LeftOut`] when the rental takes no more tasks or ended without these.
+    pub async fn attend(
+        &self,
+        row: &AgreementRow,
+        endpoint: &str,
+        signers: &[Address],
+        job: &Job,
+        at_most: Duration,
+    ) -> Result<Brought, ErrandError> {
+        let until = tokio::time::Instant::now() + at_most;
+        let way = self.way(endpoint).await?;
+        let mut is_handed_over = job.spec_hash == row.spec_hash;
+        loop {
+            let document = way.results_so_far(row.id, row.spec_hash).await?.unwrap_or_default();
+            let done = tasks_of(&document, row.id, job.spec_hash, &job.spec);
+            if done.is_ok() {
+                return self.bring(&way, row, &document, signers, job).await;
+            }
+            if document.is_final {
+                return Err(ErrandError::LeftOut(format!("rental {} ended without these tasks", row.id)));
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(retry(format!("rental {} has brought no result of these tasks in its time", row.id)));
+            }
+            if !is_handed_over {
+                way.push_more(row.id, &job.spec, self.inputs_of(job)).await?;
+                is_handed_over = true;
+            }
+            tokio::time::sleep(RESULT_PAUSE).await;
+        }
+    }
+
+    /// Brings the outputs of a job's tasks. Each task of several gets a folder of its own.
+    async fn bring(
+        &self,
+        way: &Way,
+        row: &AgreementRow,
+        document: &ResultDocument,
+        signers: &[Address],
+        job: &Job,
+    ) -> Result<Brought, ErrandError> {
+        let mut brought = Brought { exit_code: 0, files: Vec::new(), message: None };
+        let tasks = tasks_of(document, row.id, job.spec_hash, &job.spec)?;
+        let mut left = MAX_RESULT_BYTES;
+        for task in &tasks {
+            let manifest = check_task(task, row.id, signers).map_err(|error| way.blame(error))?;
+            let (folder, name) = match tasks.len() {
+                1 => (job.out_dir.clone(), String::new()),
+                _ => (job.out_dir.join(&manifest.task_id), format!("task {}: ", manifest.task_id)),
+            };
+            let paths = way.outputs(row.id, &manifest, &folder, left).await?;
+            left = left.saturating_sub(manifest.files.iter().map(|file| file.bytes).sum());
+            brought.files.extend(manifest.files.iter().zip(&paths).map(|(file, path)| {
+                (path.strip_prefix(&job.out_dir).unwrap_or(path).display().to_string(), file.sha256)
+            }));
+            if brought.exit_code == 0 && task.exit_code != 0 {
+                brought.exit_code = task.exit_code;
+                brought.message = worker_message(&folder, task.exit_code).map(|text| name + &text);
+            }
+        }
+        Ok(brought)
+    }
+
+    /// Where a job's inputs are.
+    fn inputs_of(&self, job: &Job) -> impl Fn(&InputRef) -> PathBuf + use<> {
+        let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
+        move |input| intake::input_path(&jobs_dir, spec_hash, input.sha256)
     }
 
     /// What the provider states of work under way, checked, oldest first.

@@ -80,7 +80,7 @@ mod tests {
             inputs: vec![InputRef { name: "a".into(), sha256: B256::ZERO, bytes: 1 }],
             parameters: Default::default(),
         };
-        let spec = RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![task] }.to_bytes();
+        let spec = RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![task], keep_warm_s: 0 }.to_bytes();
         let mut row = row(Status::Running);
         row.spec_hash = sha256(&spec);
         let pulse = Pulse { store: &store, key: &key, every: Duration::from_millis(10) };

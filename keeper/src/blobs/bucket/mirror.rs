@@ -124,7 +124,8 @@ impl Mirror {
             if published.contains(&rental) || !pauses.is_due(rental) {
                 continue;
             }
-            let Some(document) = self.store.rental(rental).await.and_then(|files| files.result) else { continue };
+            let document = self.store.rental(rental).await.and_then(|files| files.result);
+            let Some(document) = document.filter(|document| document.is_final) else { continue };
             let put = self.bucket.publish(rental, &document, &self.store).await;
             if pauses.note(rental, "the result was not given out", put).is_some() {
                 info!(%rental, "the result is in the bucket");

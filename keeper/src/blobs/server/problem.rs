@@ -56,7 +56,10 @@ impl From<StoreError> for Problem {
             }
             StoreError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             StoreError::TooShort { .. } => StatusCode::BAD_REQUEST,
-            StoreError::Offset { .. } | StoreError::Busy { .. } | StoreError::Sequence { .. } => StatusCode::CONFLICT,
+            StoreError::Offset { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Sequence { .. }
+            | StoreError::Sealed { .. } => StatusCode::CONFLICT,
             StoreError::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             StoreError::NotReferenced { .. } => StatusCode::NOT_FOUND,
             StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,

@@ -82,6 +82,25 @@ pub(super) async fn put_spec(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// More tasks for a rental that runs.
+pub(super) async fn push_spec(
+    State(state): State<ServerState>,
+    Path((id, hash)): Path<(String, String)>,
+    call: Call,
+    body: Body,
+) -> Answer<StatusCode> {
+    let hash = parse_hash(&hash)?;
+    let (rental, access) = state.admit(&id, &call, hash)?;
+    if access.status != Status::Running {
+        let detail = format!("rental {rental} is {:?}; tasks are pushed only while it runs", access.status);
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
+    state.check_spec(rental, &access).await?;
+    let bytes = PacedBody::new(body, state.limits()).read(MAX_SPEC_BYTES).await?;
+    state.store.push_spec(rental, hash, &bytes).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn head_blob(
     State(state): State<ServerState>,
     Path((id, hash)): Path<(String, String)>,

@@ -55,6 +55,14 @@ pub enum StoreError {
         /// Where the client wanted to go on.
         offset: u64,
     },
+    /// A rental takes no more tasks.
+    #[error("rental {rental} takes no more tasks: {why}; rent for them")]
+    Sealed {
+        /// The rental.
+        rental: AgreementId,
+        /// Why.
+        why: &'static str,
+    },
     /// The spec of the rental names no such blob.
     #[error("rental {rental} refers to no blob {hash}; push its spec first, and only the inputs that it names")]
     NotReferenced {

@@ -3,8 +3,8 @@
 //! ```text
 //! blobs/ab/<hash>             a blob, complete and named by its SHA-256
 //! partial/<rental>/<hash>     an upload that is not complete yet
-//! rentals/<rental>.json       a Record: the spec's hash, every blob the rental refers to, the countersignature
-//! rentals/<rental>.result     a ResultDocument, once all its outputs are blobs
+//! rentals/<rental>.json       a Record: the spec's hash, every blob the rental refers to, the countersignature, pushed specs
+//! rentals/<rental>.result     a ResultDocument: each task once all its outputs are blobs
 //! rentals/<rental>.statements the newest statements on the work while it was under way
 //! tmp/                        files being written; emptied at every start
 //! ```
@@ -49,6 +49,19 @@ pub(super) struct Record {
     pub(super) outputs: Vec<BlobRef>,
     #[serde(default)]
     pub(super) countersignature: Option<Bytes>,
+    /// Specs that came while it ran, in that order.
+    #[serde(default)]
+    pub(super) pushed: Vec<Pushed>,
+    /// Whether no more of them are taken.
+    #[serde(default)]
+    pub(super) is_sealed: bool,
+}
+
+/// A spec that came while its rental ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pushed {
+    pub(super) spec_hash: B256,
+    pub(super) at_unix_s: u64,
 }
 
 impl Record {
@@ -57,9 +70,43 @@ impl Record {
     }
 }
 
-/// What a provider serves once a rental's work is done. Every part is bound by the receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a provider serves of a rental's work: of each task as soon as it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct ResultDocument {
+    /// In the order in which they were done.
+    pub tasks: Vec<TaskDocument>,
+    /// Whether no more will come.
+    pub is_final: bool,
+}
+
+/// As it comes: a keeper that knew one task a rental wrote just that.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Many { tasks: Vec<TaskDocument>, is_final: bool },
+    One(TaskDocument),
+}
+
+impl From<Stored> for ResultDocument {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Many { tasks, is_final } => Self { tasks, is_final },
+            Stored::One(task) => Self { tasks: vec![task], is_final: true },
+        }
+    }
+}
+
+impl ResultDocument {
+    /// Receipts of the tasks, in the order in which they were done.
+    pub fn receipts(&self) -> impl Iterator<Item = &Receipt> {
+        self.tasks.iter().map(|task| &task.receipt)
+    }
+}
+
+/// What came of one task. Every part is bound by the receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDocument {
     /// How the worker ended.
     pub exit_code: i32,
     /// The manifest's exact text, as its hash is what counts.

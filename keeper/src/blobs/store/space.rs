@@ -54,15 +54,15 @@ impl Store {
         )))
     }
 
-    /// One agent must not fill a provider's store by itself.
-    pub(super) fn check_share(&self, agent: Address, more: u64) -> Result<(), StoreError> {
+    /// One agent must not fill a provider's store by itself, with a rental more or with more for one that is there.
+    pub(super) fn check_share(&self, agent: Address, is_new: bool, more: u64) -> Result<(), StoreError> {
         let limits = self.0.limits;
         let (mut rentals, mut bytes) = (0, more);
         for record in self.state().records.values().filter(|record| record.agent == agent) {
             rentals += 1;
             bytes = record.inputs.iter().map(|blob| blob.bytes).fold(bytes, u64::saturating_add);
         }
-        let what = if rentals >= limits.agent_rentals {
+        let what = if is_new && rentals >= limits.agent_rentals {
             format!("{rentals} rentals, and {} are remembered", limits.agent_rentals)
         } else if bytes > limits.agent_bytes {
             format!("{bytes} bytes of inputs, and {} are taken", limits.agent_bytes)

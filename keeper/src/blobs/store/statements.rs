@@ -2,7 +2,7 @@
 
 use contracts::ids::AgreementId;
 
-use super::{Store, StoreError, blocking, record};
+use super::{ResultDocument, Store, StoreError, blocking, record};
 use crate::spec::Statement;
 
 /// Statements kept of a rental. The oldest go first.
@@ -23,8 +23,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub async fn next_sequence(&self, rental: AgreementId) -> Result<u64, StoreError> {
-        let last = self.statements(rental).await?.last().map(|stated| stated.receipt.sequence);
-        Ok(last.map_or(0, |last| last.saturating_add(1)))
+        let store = self.clone();
+        blocking(move || {
+            let stated: Vec<Statement> = record::read(&store.paths().statements(rental))?.unwrap_or_default();
+            let document: ResultDocument = record::read(&store.paths().result(rental))?.unwrap_or_default();
+            let stated = stated.last().map(|stated| stated.receipt.sequence);
+            let last = stated.max(document.receipts().last().map(|receipt| receipt.sequence));
+            Ok(last.map_or(0, |last| last.saturating_add(1)))
+        })
+        .await
     }
 
     /// Keeps a statement at the next position. It is on disk before anybody is told, so that no position is used twice.
@@ -39,7 +46,7 @@ impl Store {
             return Err(StoreError::NotReferenced { rental, hash: spec_hash });
         }
         let mut statements = self.statements(rental).await?;
-        let next = statements.last().map_or(0, |last| last.receipt.sequence.saturating_add(1));
+        let next = self.next_sequence(rental).await?;
         if sequence != next {
             return Err(StoreError::Sequence { rental, next, sequence });
         }

@@ -1,4 +1,5 @@
-//! A steady stream of work: as many jobs at once as the providers have slots.
+//! A steady stream of work: as many jobs at once as the providers have slots, some of them of several tasks in rentals that
+//! are kept, so that later ones ride in them.
 
 use std::{
     ops::ControlFlow,
@@ -14,6 +15,13 @@ use crate::{
     work::{Piece, pieces},
 };
 
+/// Every so manieth piece of work asks for its rental to be kept.
+const KEPT_EVERY: usize = 4;
+/// For so long, seconds.
+const KEEP_WARM_S: u32 = 8;
+/// Longest kept rental, seconds: others fit into what its own tasks leave.
+const KEPT_S: u32 = 150;
+
 /// The stream, until it is ended.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -28,7 +36,12 @@ impl Load {
     /// When the inputs cannot be worked on.
     pub(crate) fn begin(stage: &Stage, inputs: &[PathBuf]) -> eyre::Result<Self> {
         let stop = CancellationToken::new();
-        let pieces = pieces(inputs, &stage.data.join("results"))?;
+        let mut pieces = pieces(inputs, &stage.data.join("results"))?;
+        for piece in pieces.iter_mut().step_by(KEPT_EVERY) {
+            let again = piece.request.tasks.clone();
+            piece.request.tasks.extend(again);
+            (piece.request.keep_warm_s, piece.request.max_duration_s) = (KEEP_WARM_S, KEPT_S);
+        }
         let task = tokio::spawn(hand_in(stage.data_dir("agent"), pieces, stop.clone()));
         Ok(Self { stop, task })
     }

@@ -19,7 +19,7 @@ use crate::{
 fn job() -> Job {
     Job {
         id: JobId(1),
-        spec: RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![] },
+        spec: RentalSpec { version: 1, salt: B256::ZERO, tasks: vec![], keep_warm_s: 0 },
         spec_hash: B256::repeat_byte(1),
         class: Some(HardwareClass::CpuOnly),
         max_price_per_hour: None,

@@ -9,7 +9,7 @@ use super::{
     *,
 };
 use crate::{
-    journal::{Record, State},
+    journal::{Record, State, TaskResult},
     spec::{Manifest, Receipt},
 };
 
@@ -131,7 +131,7 @@ fn work_begins_only_when_its_start_is_deep_and_a_result_counts_for_its_own_spec_
     scene.check(&[]);
     scene.head = 102;
     scene.check(&["work/"]);
-    let mut made = WorkResult {
+    let task = TaskResult {
         receipt: Receipt {
             rental: row(Status::Running).id,
             task_id: "t0".into(),
@@ -145,9 +145,14 @@ fn work_begins_only_when_its_start_is_deep_and_a_result_counts_for_its_own_spec_
         signature: Bytes::new(),
         manifest: Manifest { version: 1, task_id: "t0".into(), spec_sha256: B256::ZERO, files: vec![] },
     };
+    let mut made = WorkResult { spec_hash: B256::ZERO, tasks: vec![task], idle_s: 0, is_final: true };
     scene.results.insert(row(Status::Running).id, made.clone());
     scene.check(&["work/"]);
-    made.receipt.spec_hash = B256::repeat_byte(1);
+    made.spec_hash = B256::repeat_byte(1);
+    made.is_final = false;
+    scene.results.insert(row(Status::Running).id, made.clone());
+    scene.check(&["work/"]);
+    made.is_final = true;
     scene.results.insert(row(Status::Running).id, made);
     scene.after_s = 4;
     // Never more than the time that has passed: the market refuses a longer claim.

@@ -11,7 +11,7 @@ use crate::{
         Client, ClientAuth, ClientError, ResultDocument,
         bucket::{Bucket, BucketError},
     },
-    spec::{Manifest, Statement},
+    spec::{InputRef, Manifest, RentalSpec, Statement},
 };
 
 pub(super) enum Way {
@@ -53,6 +53,41 @@ impl Way {
         match self {
             Self::Direct(client) => client.outputs(rental, manifest, folder, max_bytes).await.map_err(served),
             Self::Bucket(bucket) => bucket.outputs(rental, manifest, folder, max_bytes).await.map_err(found),
+        }
+    }
+
+    /// Hands more tasks to a rental that runs.
+    pub(super) async fn push_more(
+        &self,
+        rental: AgreementId,
+        spec: &RentalSpec,
+        blob: impl Fn(&InputRef) -> PathBuf,
+    ) -> Result<(), ErrandError> {
+        match self {
+            Self::Direct(client) => match client.push_more(rental, &spec.to_bytes(), spec, blob).await {
+                Ok(_) => Ok(()),
+                // It runs no more, is sealed, or is full.
+                Err(error @ ClientError::Refused { status: 404 | 409 | 422 | 507, .. }) => {
+                    Err(ErrandError::LeftOut(error.to_string()))
+                }
+                Err(error) => Err(retry(error)),
+            },
+            Self::Bucket(_) => Err(ErrandError::LeftOut("nothing can be pushed by way of a bucket".into())),
+        }
+    }
+
+    /// The results so far; `None` while there are none.
+    pub(super) async fn results_so_far(
+        &self,
+        rental: AgreementId,
+        spec_hash: B256,
+    ) -> Result<Option<ResultDocument>, ErrandError> {
+        match self {
+            Self::Direct(client) => match client.result(rental, spec_hash).await {
+                Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+                result => result.map(Some).map_err(served),
+            },
+            Self::Bucket(_) => Err(ErrandError::LeftOut("a bucket shows results only when all are done".into())),
         }
     }
 
