@@ -202,7 +202,12 @@ impl Keeper {
         let snapshot = self.index.snapshot()?;
         if let Some(agent) = &self.agent {
             let rows = snapshot.agreements_by_wallet(agent.wallet, false, LISTED)?;
-            for row in rows.iter().filter(|row| row.spec_hash == job.spec_hash) {
+            // A job that rode in another's rental has its result from there.
+            let made_by = match &job.state {
+                JobState::Finished { rental, .. } => Some(*rental),
+                _ => None,
+            };
+            for row in rows.iter().filter(|row| row.spec_hash == job.spec_hash || Some(row.id) == made_by) {
                 rentals.push(json!({
                     "rental": row.id,
                     "status": status_name(row.status),

@@ -1,5 +1,9 @@
 //! Several tasks in one rental, and jobs that ride in it while it is kept for them.
 
+use keeper::{
+    job::JobId,
+    socket::{Question, Request},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -48,6 +52,8 @@ async fn tasks_share_a_rental_and_later_jobs_ride_in_it() {
     let one = ["--task", "text_processing", "--input", &notes, "--max-duration", "20s"];
     does(&rent(&one), &["job-2/"]);
     refuses(&["journal", "show", "bid/job-2/0", "--data-dir", &at], &["bid/job-2/0"]);
+    let asked = Request::Show(Question::Job { job: JobId(2) });
+    assert_eq!(agent.document(asked).await.unwrap()["rentals"][0]["rental"], rental.as_str());
     let mut client = command(&words(&rent(&one)).lines().collect::<Vec<_>>())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -55,7 +61,7 @@ async fn tasks_share_a_rental_and_later_jobs_ride_in_it() {
         .unwrap();
     let attended = format!("attend/{rental}/job-3");
     until("the third job", async || {
-        let jobs = agent.document(keeper::socket::Request::Status).await.ok()?["jobs"].clone();
+        let jobs = agent.document(Request::Status).await.ok()?["jobs"].clone();
         (jobs.as_array()?.len() == 3).then_some(())
     })
     .await;
@@ -68,7 +74,7 @@ async fn tasks_share_a_rental_and_later_jobs_ride_in_it() {
     // It ends by itself, is held against the chain, and is paid: one bid for four tasks.
     let held = format!("fetch/{rental}");
     until("the check of the whole", async || {
-        let records = agent.document(keeper::socket::Request::Journal { limit: 100 }).await.ok()?;
+        let records = agent.document(Request::Journal { limit: 100 }).await.ok()?;
         let found = records.as_array()?.iter().find(|record| record["key"] == held.as_str())?.clone();
         (found["state"]["state"] == "done").then_some(())
     })
@@ -78,7 +84,7 @@ async fn tasks_share_a_rental_and_later_jobs_ride_in_it() {
     let records: Vec<&Value> = records.as_array().unwrap().iter().collect();
     let of = |kind: &str| records.iter().filter(|record| record["intent"]["do"] == kind).count();
     assert_eq!((of("bid"), of("dispute")), (1, 0), "{records:#?}");
-    let jobs = agent.document(keeper::socket::Request::Status).await.unwrap()["jobs"].clone();
+    let jobs = agent.document(Request::Status).await.unwrap()["jobs"].clone();
     for job in jobs.as_array().unwrap() {
         assert_eq!(
             (&job["outcome"]["state"], &job["outcome"]["rental"]),
