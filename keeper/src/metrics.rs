@@ -185,7 +185,7 @@ impl Gauges<'_> {
         self.whole("journal_size_bytes", "Size of the journal's folder", folder("journal"));
         self.whole("index_size_bytes", "Size of the index's folder", folder("index"));
         self.whole("blobs_size_bytes", "Size of the specs, inputs and results kept", folder("blobs"));
-        if let Some(bytes) = resident_bytes() {
+        if let Some(bytes) = resident_bytes(std::process::id()) {
             self.whole("memory_resident_bytes", "Memory that the process has resident", bytes as i64);
         }
     }
@@ -303,10 +303,11 @@ fn size_of(folder: &Path) -> u64 {
     bytes
 }
 
-/// Resident memory of this process, as the kernel says it: in KiB.
-fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+/// Resident memory of a process; `None` when there is none of this number.
+pub fn resident_bytes(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    // The kernel's kB are KiB.
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
 }

@@ -1,8 +1,8 @@
-//! A chain of one's own with the market and an agent's wallet on it.
+//! A chain of one's own with the market and an agent's wallet on it, and a provider's keeper for it.
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -23,9 +23,15 @@ use contracts::{
     params::Preset,
 };
 use eyre::{Context as _, OptionExt as _, ensure};
+use keeper::{config::chain_table, keys};
 
 /// Money of the wallet, and its limits: far more than a measurement bids.
 const FUNDS: u128 = 1_000_000_000_000_000_000_000;
+
+/// Password of throw-away keys, in the file `password` beside them.
+pub(crate) const PASSWORD: &str = "bench";
+/// Rentals that the provider takes at once.
+pub(crate) const SLOTS: u64 = 256;
 
 /// The program; it ends with the value.
 struct Anvil(Child);
@@ -54,10 +60,11 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Starts it with a block a second from the moment that everything is set up.
-    pub(crate) async fn start(anvil: &Path) -> eyre::Result<Self> {
+    /// Starts it, with a block a transaction unless `options` of anvil say otherwise.
+    pub(crate) async fn start(anvil: &Path, session: PrivateKeySigner, options: &[&str]) -> eyre::Result<Self> {
         let anvil = Command::new(anvil)
             .args(["--port", "0", "--order", "fifo", "--gas-limit", "3000000000"])
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .wrap_err_with(|| format!("{} does not start; run `npm ci`, or name it with --anvil", anvil.display()))?;
@@ -75,7 +82,6 @@ impl Chain {
         let admin = *accounts.first().ok_or_eyre("anvil has no accounts")?;
         let market =
             deploy(&rpc, Preset::Demo, Roles { admin, treasury: admin, arbiter: admin, pauser: admin }, None).await?;
-        let session = PrivateKeySigner::random();
         let most = U96::from(FUNDS);
         let policy = KeyPolicy {
             expiry: U40::from(4_000_000_000u64),
@@ -103,6 +109,33 @@ impl Chain {
     pub(crate) async fn fund(&self, account: Address) -> eyre::Result<()> {
         let coins = U256::from(10u128.pow(22));
         Ok(self.rpc.raw_request::<_, ()>("anvil_setBalance".into(), (account, coins)).await?)
+    }
+
+    /// A provider with a key, money and the configuration of its keeper in `folder`, which reaches the chain by `rpc_url`.
+    pub(crate) async fn provider(
+        &self,
+        folder: &Path,
+        rpc_url: &str,
+        poll_ms: u64,
+        worker: &Path,
+    ) -> eyre::Result<(Address, PathBuf)> {
+        let provider = keys::create(&folder.join("provider.json"), PASSWORD)?.address();
+        self.fund(provider).await?;
+        let admin = *self.rpc.get_accounts().await?.first().ok_or_eyre("anvil has no accounts")?;
+        let money = U256::from(10u128.pow(24));
+        call(&self.rpc, admin, self.market.token, IERC20::mintCall { to: provider, value: money }).await?;
+        let config = format!(
+            "data_dir = \"provider\"\n{}poll_ms = {poll_ms}\n[provider]\n\
+             key = {{ keystore = \"provider.json\", password = \"file:password\" }}\nclass = \"cpu_only\"\n\
+             slots = {SLOTS}\nreserve_per_hour = \"0.005\"\nlisten = \"127.0.0.1:0\"\nengine = \"process\"\n\
+             worker = \"{}\"\ncpus = 1.0\nmemory_mib = 512\n[relay]\ngas_budget_per_day = 1000.0\n",
+            chain_table(rpc_url, &self.market),
+            std::path::absolute(worker)?.display(),
+        );
+        let path = folder.join("provider.toml");
+        std::fs::write(folder.join("password"), PASSWORD)?;
+        std::fs::write(&path, config)?;
+        Ok((provider, path))
     }
 
     /// A block a second from now.

@@ -6,27 +6,28 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, U256},
+    primitives::Address,
     providers::{Provider, ProviderBuilder, WsConnect},
+    signers::local::PrivateKeySigner,
     sol_types::{SolCall, SolEvent},
 };
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use contracts::{
-    bindings::{IAIPowerRental as Market, IAgentWallet as Wallet, IERC20},
+    bindings::{IAIPowerRental as Market, IAgentWallet as Wallet},
     ids::BookId,
 };
 use eyre::{Context as _, OptionExt as _, ensure};
 use futures_util::StreamExt;
 use keeper::{
-    config::{Config, chain_table},
-    daemon, keys,
+    config::Config,
+    daemon,
     preflight::{ContractCall, Preflight},
 };
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{Chain, call};
+use crate::{chain::Chain, numbers::percentile_ms};
 
 /// Bids whose times are not counted: caches fill, the book is opened.
 const WARM: usize = 5;
@@ -35,12 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Gives the line of numbers.
 pub(crate) async fn measure(anvil: &Path, worker: &Path, bids: usize) -> eyre::Result<serde_json::Value> {
-    let chain = Chain::start(anvil).await?;
+    let chain = Chain::start(anvil, PrivateKeySigner::random(), &[]).await?;
     let (sends, mut sent) = mpsc::unbounded_channel();
     let endpoint = Endpoint::start(&chain.url, sends).await?;
     let folder = tempfile::tempdir()?;
-    let provider = prepare(&chain, folder.path(), worker, &endpoint).await?;
-    let config = Config::load(&folder.path().join("keeper.toml"))?;
+    let (provider, config) = chain.provider(folder.path(), &endpoint.url, 5, worker).await?;
+    let config = Config::load(&config)?;
     let stop = CancellationToken::new();
     let keeper = tokio::spawn(daemon::run(config, stop.clone()));
     let offer = offer_of(&chain, provider).await?;
@@ -79,17 +80,10 @@ pub(crate) async fn measure(anvil: &Path, worker: &Path, bids: usize) -> eyre::R
     ensure!(!preflights.is_empty(), "no preflight was measured");
     Ok(json!({
         "bench": "react",
-        "react_p50_ms": percentile(&mut reactions, 50),
-        "react_p99_ms": percentile(&mut reactions, 99),
-        "preflight_p50_ms": percentile(&mut preflights, 50),
+        "react_p50_ms": percentile_ms(&mut reactions, 50),
+        "react_p99_ms": percentile_ms(&mut reactions, 99),
+        "preflight_p50_ms": percentile_ms(&mut preflights, 50),
     }))
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
-    times.sort();
-    let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
-    let ms = times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1_000.0);
-    (ms * 100.0).round() / 100.0
 }
 
 /// Mines a block; gives the moment at which the node announced it.
@@ -121,27 +115,6 @@ async fn run_match(
     preflight.warm().await?;
     let began = Instant::now();
     Ok(preflight.check(call).await.ok().map(|_| began.elapsed()))
-}
-
-/// A provider with money, and the configuration of its keeper.
-async fn prepare(chain: &Chain, folder: &Path, worker: &Path, endpoint: &Endpoint) -> eyre::Result<Address> {
-    std::fs::write(folder.join("password"), "bench")?;
-    let key = keys::create(&folder.join("key.json"), "bench")?;
-    let provider = key.address();
-    chain.fund(provider).await?;
-    let admin = *chain.rpc.get_accounts().await?.first().ok_or_eyre("anvil has no accounts")?;
-    let money = U256::from(10u128.pow(24));
-    call(&chain.rpc, admin, chain.market.token, IERC20::mintCall { to: provider, value: money }).await?;
-    let config = format!(
-        "data_dir = \"data\"\n{}poll_ms = 5\n[provider]\n\
-         key = {{ keystore = \"key.json\", password = \"file:password\" }}\nclass = \"cpu_only\"\nslots = 256\n\
-         reserve_per_hour = \"0.01\"\nlisten = \"127.0.0.1:0\"\nengine = \"process\"\nworker = \"{}\"\ncpus = 1.0\n\
-         memory_mib = 512\n[relay]\ngas_budget_per_day = 1000.0\n",
-        chain_table(&endpoint.url, &chain.market),
-        std::path::absolute(worker)?.display(),
-    );
-    std::fs::write(folder.join("keeper.toml"), config)?;
-    Ok(provider)
 }
 
 /// Waits until the keeper has listed its slots.

@@ -34,7 +34,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::Chain;
+use crate::{chain::Chain, numbers::rounded};
 
 /// Direct calls handed to the node at once.
 const SENDERS: usize = 8;
@@ -45,7 +45,7 @@ const WARM: u64 = 20;
 
 /// Gives the line of numbers.
 pub(crate) async fn measure(anvil: &Path, requests: usize) -> eyre::Result<serde_json::Value> {
-    let chain = Chain::start(anvil).await?;
+    let chain = Chain::start(anvil, PrivateKeySigner::random(), &[]).await?;
     let relayer = PrivateKeySigner::random();
     chain.fund(relayer.address()).await?;
     direct(&chain, 0, WARM as usize).await?;
@@ -64,17 +64,13 @@ pub(crate) async fn measure(anvil: &Path, requests: usize) -> eyre::Result<serde
     let gas_per_request = gas_of_batches(&chain, from_block).await?;
     Ok(json!({
         "bench": "relay",
-        "requests_per_s": round(requests_per_s),
-        "direct_per_s": round(direct_per_s),
-        "ratio": round(requests_per_s / direct_per_s),
+        "requests_per_s": rounded(requests_per_s),
+        "direct_per_s": rounded(direct_per_s),
+        "ratio": rounded(requests_per_s / direct_per_s),
         "gas_per_request": gas_per_request,
         "gas_direct": gas_direct,
-        "gas_ratio": round(gas_per_request as f64 / gas_direct as f64),
+        "gas_ratio": rounded(gas_per_request as f64 / gas_direct as f64),
     }))
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1_000.0).round() / 1_000.0
 }
 
 /// Signs beforehand, sends, waits until all are executed; gives the gas of one and the time from the first that was sent.

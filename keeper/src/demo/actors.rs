@@ -10,7 +10,10 @@ use std::{
 };
 
 use eyre::{Context as _, bail};
-use keeper::socket::{self, Reply, Request};
+use keeper::{
+    metrics,
+    socket::{self, Reply, Request},
+};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
@@ -81,9 +84,7 @@ impl Actor {
 
     /// Memory its process holds, MiB; `None` while there is none.
     pub(crate) fn resident_mib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib >> 10)
+        metrics::resident_bytes(self.child.id()?).map(|bytes| bytes >> 20)
     }
 
     /// An error when the process has ended by itself.
