@@ -49,6 +49,13 @@ row! {
     }
 }
 
+/// Writes of one family that are gathered in memory before they become a file, bytes.
+const GATHERED_BYTES: usize = 8 << 20;
+/// Deleted entries that one step of an iterator may pass over in memory before what is gathered becomes a file. Bids and
+/// rentals come and go at the same place of their index, at which every look at the market begins.
+const PASSED_OVER: &str = "1000";
+/// A file with so many deletions among so many entries in a row is compacted soon, which removes both.
+const DELETIONS_AMONG: (usize, usize) = (512, 1_024);
 /// Times that a folder in use is tried before giving up.
 const OPEN_TRIES: u64 = 10;
 
@@ -85,6 +92,7 @@ impl Store {
         let families = [(STATE, options.clone()), (CHAIN, options.clone())];
         let db = DB::open_cf_with_opts(&options, path, families).map_err(|error| explain_open(path, error))?;
         let store = Self { db, path: path.to_owned(), start_block: identity.start_block, horizon };
+        store.db.set_options_cf(store.state(), &[("memtable_op_scan_flush_trigger", PASSED_OVER)])?;
         store.check(identity, true)?;
         Ok(store)
     }
@@ -298,6 +306,8 @@ fn options() -> Options {
     options.create_missing_column_families(true);
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(GATHERED_BYTES);
+    options.add_compact_on_deletion_collector_factory(DELETIONS_AMONG.1, DELETIONS_AMONG.0, 0.0);
     options.set_max_open_files(512);
     options.set_max_total_wal_size(64 << 20);
     options.set_keep_log_file_num(4);

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use alloy::primitives::keccak256;
-use contracts::units::Amount;
+use contracts::{ids::AgreementId, units::Amount};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 
 use super::{batch::Staging, rows::CreditRow, *};
 
@@ -64,6 +65,47 @@ fn undoing_random_blocks_gives_the_same_bytes() {
             }
             assert_eq!(dump(&store), *history.last().unwrap(), "seed {seed}");
         }
+    }
+}
+
+/// Rentals come and go: whoever asks for those that are live does not wade through all that were.
+#[test]
+fn what_is_over_costs_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &identity(), HORIZON).unwrap();
+    let wallet = Address::repeat_byte(7);
+    let live = |number: u64| {
+        schema::by_account(schema::Table::WalletLive, wallet, number, AgreementId::from_u128(number.into()).unwrap())
+    };
+    set_perf_stats(PerfStatsLevel::EnableCount);
+    let passed_over = || {
+        let mut counted = PerfContext::default();
+        counted.reset();
+        let prefix = schema::Key::new(schema::Table::WalletLive).address(wallet);
+        let page = store.snapshot().unwrap().page(&prefix, None, 10, |_, _| Ok(Some(()))).unwrap();
+        assert_eq!(page.items.len(), 1, "one is live at a time");
+        counted.metric(PerfMetric::InternalDeleteSkippedCount)
+    };
+    let mut most = 0;
+    for number in 5..20_005 {
+        let base = |key: &[u8]| store.read(key);
+        let mut rows = Staging::new(&base);
+        rows.mark(live(number)).unwrap();
+        if number > 5 {
+            rows.delete(live(number - 1)).unwrap();
+        }
+        let changes = rows.finish();
+        store.commit(&header(number, 0), &changes, Depth::Undoable { synced: false }).unwrap();
+        if number % 10 == 0 {
+            most = most.max(passed_over());
+        }
+    }
+    // What is gathered since the last file, and files that wait for their compaction.
+    assert!(most < 10_000, "{most} of 20000 that are over were passed over");
+    let since = std::time::Instant::now();
+    while passed_over() > 2_000 {
+        assert!(since.elapsed().as_secs() < 30, "{} are still passed over", passed_over());
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
