@@ -90,6 +90,11 @@ impl Ledger {
         }
     }
 
+    /// Whether something may still happen to the intent of `key`.
+    pub fn is_live(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.state.is_live())
+    }
+
     /// Whether an intent whose key starts with `prefix` has not taken effect yet, and may still.
     pub fn any_live(&self, prefix: &str) -> bool {
         let live = |state: &State| state.is_live() && !matches!(state, State::Included { .. });

@@ -145,13 +145,13 @@ impl Keeper {
             self.journal.advance(&key, state, now_s())?;
         }
         let Some(record) = self.journal.record(&key)? else { return Ok(()) };
+        // A transaction is told of when it is mined and again when it is final.
+        let is_news = self.ledger.is_live(&key) && !record.state.is_live();
         self.ledger.note(key.clone(), &record);
-        if !matches!(result, Ok(Done::TakenBack)) {
-            self.counters.ended(record.intent.on_chain(), result.is_ok());
+        if is_news {
+            self.counters.ended(record.intent.on_chain(), matches!(record.state, State::Done { .. }));
         }
-        if let (Ok(Done::Mined { .. }), State::Included { gas_wei, .. } | State::Done { gas_wei, .. }) =
-            (&result, &record.state)
-        {
+        if let (true, State::Done { gas_wei, .. }) = (is_news, &record.state) {
             self.counters.paid(*gas_wei);
         }
         match result {
