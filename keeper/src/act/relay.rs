@@ -8,7 +8,8 @@
 //! | `chain` | reads the chain, hands bytes to the node and understands its answer |
 //! | `pack` | one call a transaction for the account's own calls, a batch for those that a session key signs |
 //! | `policy` | what may be sent at all |
-//! | `track` | mined, taken back by a reorganisation, final, lost; requests that never ran |
+//! | `track` | mined, final, lost; requests that never ran |
+//! | `reorg` | taken back by a reorganisation, be it deeper than what counts as final |
 //! | `resend` | sends again, replaces, cancels, closes gaps |
 //! | `judge` | reads a receipt |
 //!
@@ -21,6 +22,7 @@ pub mod fleet;
 mod judge;
 mod pack;
 mod policy;
+mod reorg;
 mod resend;
 mod track;
 
@@ -59,6 +61,8 @@ const WAITING: usize = 1_024;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What was seen of the chain so lately is good enough to sign with.
 const FRESH: Duration = Duration::from_secs(2);
+/// What is final is kept for so many blocks more: should a reorganisation go that deep, the same bytes are sent again.
+const KEPT_BLOCKS: u64 = 32;
 /// First bytes of the code of an account that is delegated to a contract (EIP-7702).
 const DELEGATED: [u8; 3] = [0xef, 0x01, 0x00];
 
@@ -228,8 +232,14 @@ struct Worker {
     waiting: VecDeque<Record>,
     /// Their keys.
     waits: HashSet<String>,
-    /// Signed, not yet final: what the journal's outbox holds.
+    /// What the journal's outbox holds: signed, mined, or final but not for long.
     parcels: BTreeMap<u64, Parcel>,
+    /// Nonces of those that are final, and the day on which their gas was accounted for, unless an earlier run did that.
+    finals: BTreeMap<u64, Option<u64>>,
+    /// Whether the chain had changed at the last look, and did not reach up to all of those yet.
+    in_question: bool,
+    /// Planned again though a final parcel has them: that one's block is looked at before they are signed anew.
+    doubted: Vec<(String, u64)>,
     /// What this run has handed to the node, by nonce.
     sent: HashMap<u64, Sent>,
     /// Nonces without a parcel, and the block at which that was first seen.
@@ -238,13 +248,31 @@ struct Worker {
     rounds: HashMap<String, u32>,
     /// The chain at the last look.
     seen: Option<Seen>,
-    /// Block up to which everything is taken in.
-    tracked: B256,
+    /// Number and hash of the block up to which everything is taken in.
+    tracked: Option<(u64, B256)>,
     /// Next nonce to give out.
     next: u64,
     looked: Option<Instant>,
     not_before: Instant,
     pause: Duration,
+}
+
+/// Whether a parcel was mined and what it was for has ended: one that is not final has live records.
+fn is_final(journal: &Journal, parcel: &Parcel) -> Result<bool, JournalError> {
+    if parcel.landed.is_none() || parcel.settled || parcel.items.is_empty() {
+        return Ok(false);
+    }
+    for item in &parcel.items {
+        match journal.record(&item.key)?.map(|record| record.state) {
+            Some(State::Signed { sender, nonce, .. } | State::Included { sender, nonce, .. })
+                if (sender, nonce) == (parcel.sender, parcel.nonce) =>
+            {
+                return Ok(false);
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
 }
 
 /// How a parcel's newest version was last sent.
@@ -270,8 +298,14 @@ impl Worker {
                 return Err(RelayError::Missing { key, nonce, account });
             }
         }
-        if !parcels.is_empty() {
-            info!(%account, transactions = parcels.len(), "going on with what an earlier run sent");
+        let mut finals = BTreeMap::new();
+        for (nonce, parcel) in &parcels {
+            if is_final(&relay.journal, parcel)? {
+                finals.insert(*nonce, None);
+            }
+        }
+        if parcels.len() > finals.len() {
+            info!(%account, transactions = parcels.len() - finals.len(), "going on with what an earlier run sent");
         }
         Ok(Self {
             account,
@@ -281,11 +315,14 @@ impl Worker {
             waits: HashSet::new(),
             next: parcels.keys().next_back().map_or(0, |last| last + 1),
             parcels,
+            finals,
+            in_question: false,
+            doubted: Vec::new(),
             sent: HashMap::new(),
             gaps: BTreeMap::new(),
             rounds: HashMap::new(),
             seen: None,
-            tracked: B256::ZERO,
+            tracked: None,
             looked: None,
             not_before: Instant::now(),
             pause: relay.poll,
@@ -298,6 +335,10 @@ impl Worker {
         let key = record.intent.key();
         let planned = self.relay.journal.record(&key)?.is_some_and(|record| record.state == State::Planned);
         if planned && self.waits.insert(key.clone()) {
+            let holds = |nonce: &&u64| {
+                self.parcels.get(nonce).is_some_and(|parcel| parcel.items.iter().any(|item| item.key == key))
+            };
+            self.doubted.extend(self.finals.keys().rev().find(holds).map(|nonce| (key, *nonce)));
             self.waiting.push_back(record);
         } else {
             debug!(%key, "is under way already");
@@ -343,6 +384,11 @@ impl Worker {
     /// What is signed and neither mined nor lost.
     fn in_flight(&self) -> impl Iterator<Item = &Parcel> {
         self.parcels.values().filter(|parcel| parcel.landed.is_none() && !parcel.settled)
+    }
+
+    /// What counts against the gas budget by itself: under way, or mined and not accounted for yet.
+    fn unaccounted(&self) -> impl Iterator<Item = &Parcel> {
+        self.parcels.values().filter(|parcel| !parcel.settled && !self.finals.contains_key(&parcel.nonce))
     }
 
     fn write(&self, commit: &Commit<'_>) -> Result<(), RelayError> {

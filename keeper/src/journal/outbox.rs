@@ -1,4 +1,4 @@
-//! The outbox: what was signed under each nonce of each relaying account, kept until it is final.
+//! The outbox: what was signed under each nonce of each relaying account, kept until long after it is final.
 //!
 //! A [`Parcel`] is written together with the records of its intents before its bytes leave the keeper. There is one for
 //! every nonce between the chain's count and the next one to be given out, so nothing is ever signed twice by accident.
@@ -145,6 +145,8 @@ pub struct Commit<'a> {
     pub forget: Vec<u64>,
     /// Gas to account for, by day of the Unix epoch.
     pub spent: Option<(u64, U256)>,
+    /// Gas that was accounted for and was not paid after all.
+    pub returned: Option<(u64, U256)>,
 }
 
 impl Journal {
@@ -194,6 +196,11 @@ impl Journal {
             if let Some(old) = day.checked_sub(KEPT_DAYS) {
                 batch.delete_range(gas_key(sender, 0), gas_key(sender, old));
             }
+        }
+        if let Some((day, wei)) = commit.returned {
+            let key = gas_key(sender, day);
+            let before: U256 = self.read(&key)?.unwrap_or_default();
+            put(&mut batch, &key, &before.saturating_sub(wei))?;
         }
         let mut whats: Vec<&str> = commit.states.iter().map(|(_, state)| state.name()).collect();
         whats.dedup();

@@ -61,7 +61,8 @@ impl State {
     }
 
     /// The only ways forward; an ended intent may be planned again as a new attempt. A signed one returns to planned when
-    /// its transaction can no longer land; an included one returns to signed when a reorganisation took its block.
+    /// its transaction can no longer land; one that was mined, or is planned anew, returns to signed when a reorganisation
+    /// took the block of its transaction, however deep.
     pub fn can_transition_to(&self, next: &Self) -> bool {
         matches!(
             (self, next),
@@ -71,7 +72,7 @@ impl State {
                     Self::Planned | Self::Included { .. } | Self::Done { .. } | Self::Failed { .. }
                 )
                 | (Self::Included { .. }, Self::Signed { .. } | Self::Done { .. })
-                | (Self::Done { .. } | Self::Failed { .. }, Self::Planned)
+                | (Self::Done { .. } | Self::Failed { .. }, Self::Planned | Self::Signed { .. })
         )
     }
 }
@@ -113,7 +114,9 @@ mod tests {
                 ("included", "signed"),
                 ("included", "done"),
                 ("done", "planned"),
+                ("done", "signed"),
                 ("failed", "planned"),
+                ("failed", "signed"),
             ]
         );
     }

@@ -8,6 +8,7 @@
 mod batches;
 mod daemon;
 mod faults;
+mod finality;
 mod flight;
 mod nonces;
 mod policy;

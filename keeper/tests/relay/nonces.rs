@@ -1,4 +1,4 @@
-//! Nonces: transactions that are stuck, replaced, cancelled, taken back by reorganisations; an account that others use.
+//! Nonces: transactions that are stuck, replaced, cancelled; gaps; an account that others use.
 
 use alloy::{
     consensus::Transaction,
@@ -9,14 +9,13 @@ use alloy::{
 };
 use keeper::{
     config::RelayConfig,
-    event::Done,
     journal::{Parcel, State},
 };
 use serde_json::json;
 
 use crate::{
     flight::direct,
-    support::{Running, World},
+    support::{PATIENCE, Running, World},
 };
 
 /// Makes gas so dear that nothing sent before is mined.
@@ -26,9 +25,8 @@ async fn dear(world: &World, base_fee_wei: u128) {
 }
 
 fn only_parcel(world: &World) -> Parcel {
-    let parcels = world.journal.parcels(world.relayer.address()).unwrap();
-    assert_eq!(parcels.len(), 1);
-    parcels.into_values().next().unwrap()
+    let [parcel] = world.open_parcels().try_into().unwrap();
+    parcel
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,8 +68,8 @@ async fn what_cannot_be_paid_is_cancelled_and_the_account_goes_on() {
     for _ in 0..60 {
         dear(&world, 15_000_000_000).await;
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
-        let parcels = world.journal.parcels(world.relayer.address()).unwrap();
-        let Some(parcel) = parcels.get(&0) else { break };
+        let parcels = world.open_parcels();
+        let Some(parcel) = parcels.first() else { break };
         most_versions = most_versions.max(parcel.versions.len());
         for pair in parcel.versions.windows(2) {
             assert!(pair[1].max_fee_wei * 10 >= pair[0].max_fee_wei * 11, "{pair:?}");
@@ -94,43 +92,6 @@ async fn what_cannot_be_paid_is_cancelled_and_the_account_goes_on() {
     running.plan(&world, &approve).await;
     running.until(&world, &approve, "done", true).await;
     assert_eq!(world.count().await, 2);
-    world.at_rest().await;
-}
-
-/// A reorganisation drops what was mined: the same bytes are sent under the same nonce, and the record follows.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_reorganisation_drops_is_sent_again() {
-    let world = World::new().await;
-    let mut running = Running::start(world.relay());
-    let [register, _] = direct();
-    let bid = world.bid(1).await;
-    running.plan(&world, &register).await;
-    running.plan(&world, &bid).await;
-    world.pooled(2).await;
-    world.mine(1).await;
-    running.until(&world, &register, "included", false).await;
-    running.until(&world, &bid, "included", false).await;
-    let before = world.journal.parcels(world.relayer.address()).unwrap();
-    world.raw("anvil_reorg", json!([1, []])).await;
-    running.until(&world, &register, "signed", false).await;
-    running.until(&world, &bid, "signed", false).await;
-    world.pooled(2).await;
-    let after = world.journal.parcels(world.relayer.address()).unwrap();
-    for (nonce, parcel) in &before {
-        assert_eq!(parcel.versions, after[nonce].versions, "the same bytes");
-    }
-    running.until(&world, &register, "done", true).await;
-    running.until(&world, &bid, "done", true).await;
-    let mut taken_back = 0;
-    for _ in 0..8 {
-        taken_back += usize::from(running.told().await.1 == Ok(Done::TakenBack));
-        if taken_back == 2 {
-            break;
-        }
-    }
-    assert_eq!(taken_back, 2);
-    assert_eq!((world.count().await, world.registrations().await), (2, 1));
-    assert_eq!(world.bids().await.len(), 1);
     world.at_rest().await;
 }
 
@@ -180,5 +141,57 @@ async fn an_account_that_others_use_is_reconciled() {
     running.until(&world, &bid, "done", true).await;
     assert_eq!(world.bids().await.len(), 1);
     assert_eq!(world.count().await, 6);
+    world.at_rest().await;
+}
+
+/// The first of two can take no effect any more, as its request has expired: its nonce is used up by nothing, so that the
+/// second lands; then the first is signed anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_take_effect_any_more_makes_way_for_what_comes_after_it() {
+    let world = World::new().await;
+    let running = Running::start(world.relay());
+    let bid = world.bid(1).await;
+    let [register, _] = direct();
+    running.plan(&world, &bid).await;
+    world.pooled(1).await;
+    running.plan(&world, &register).await;
+    world.pooled(2).await;
+    world.pass(100).await;
+    let since = tokio::time::Instant::now();
+    let first = || world.journal.parcels(world.relayer.address()).unwrap().remove(&0);
+    while first().is_some_and(|first| !first.newest().unwrap().cancels) {
+        assert!(since.elapsed() < PATIENCE, "it is not cancelled: {:?}", first());
+        dear(&world, 50_000_000_000).await;
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    }
+    running.until(&world, &register, "done", true).await;
+    running.until(&world, &bid, "done", true).await;
+    assert_eq!((world.count().await, world.registrations().await), (3, 1));
+    assert_eq!(world.bids().await.values().collect::<Vec<_>>(), [&1]);
+    world.at_rest().await;
+}
+
+/// Somebody's transaction was counted on and vanished: nothing would ever use its nonce, so an empty one does, and what comes
+/// after it lands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_is_closed_and_what_comes_after_it_lands() {
+    let world = World::new().await;
+    let stranger =
+        ProviderBuilder::new().wallet(EthereumWallet::from(world.relayer.clone())).connect_provider(world.rpc.clone());
+    let vanishing = TransactionRequest::default()
+        .with_to(Address::repeat_byte(9))
+        .with_nonce(0)
+        .with_gas_limit(21_000)
+        .with_max_fee_per_gas(5_000_000_000)
+        .with_max_priority_fee_per_gas(5_000_000_000);
+    let vanishing = *stranger.send_transaction(vanishing).await.unwrap().tx_hash();
+    let running = Running::start(world.relay());
+    let [register, _] = direct();
+    running.plan(&world, &register).await;
+    world.pooled(2).await;
+    assert_eq!(only_parcel(&world).nonce, 1);
+    world.raw("anvil_dropTransaction", json!([vanishing])).await;
+    running.until(&world, &register, "done", true).await;
+    assert_eq!((world.count().await, world.registrations().await), (2, 1));
     world.at_rest().await;
 }

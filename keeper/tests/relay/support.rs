@@ -33,7 +33,7 @@ use keeper::{
     config::RelayConfig,
     event::{Done, Event, Intent},
     job::JobId,
-    journal::{Journal, Record, State},
+    journal::{Journal, Parcel, Record, State},
     preflight::Preflight,
 };
 use serde_json::json;
@@ -92,7 +92,7 @@ pub struct World {
     pub session: Session,
     pub relayer: PrivateKeySigner,
     pub journal: Journal,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -133,7 +133,7 @@ impl World {
             market,
             relayer,
             journal: Journal::open(folder.path()).unwrap(),
-            _folder: folder,
+            folder,
         };
         for account in [world.relayer.address(), world.session.key.address()] {
             world.raw("anvil_setBalance", json!([account, "0x56bc75e2d63100000"])).await;
@@ -245,10 +245,22 @@ impl World {
         self.journal.record(&intent.key()).unwrap().unwrap().state
     }
 
+    /// What the outbox holds of transactions that are not mined.
+    pub fn open_parcels(&self) -> Vec<Parcel> {
+        let parcels = self.journal.parcels(self.relayer.address()).unwrap();
+        parcels.into_values().filter(|parcel| parcel.landed.is_none()).collect()
+    }
+
+    /// How many changes the journal has seen.
+    pub fn journal_changes(&self) -> u64 {
+        let options = rocksdb::Options::default();
+        rocksdb::DB::open_for_read_only(&options, self.folder.path(), false).unwrap().latest_sequence_number()
+    }
+
     /// Asserts what must hold at the end of every test.
     pub async fn at_rest(&self) {
         assert_eq!(self.pool().await, 0, "transactions are left in the pool");
-        assert!(self.journal.parcels(self.relayer.address()).unwrap().is_empty(), "the outbox is not empty");
+        assert_eq!(self.open_parcels(), [], "what is left in the outbox is final");
         for (key, record) in self.journal.records().unwrap() {
             assert!(!record.state.is_live(), "{key} is still {}", record.state.name());
         }

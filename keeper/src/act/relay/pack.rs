@@ -41,6 +41,7 @@ impl Worker {
     /// Sends what waits, as far as it may be sent now.
     pub(super) async fn pack(&mut self) -> Result<(), Trouble> {
         let Some(seen) = self.seen else { return Ok(()) };
+        self.resolve_doubts().await?;
         let mut held = 0;
         while self.waiting.len() > held && self.in_flight().count() < self.relay.config.max_in_flight {
             let Some(record) = self.waiting.get(held).cloned() else { break };
@@ -83,7 +84,7 @@ impl Worker {
         }
     }
 
-    fn drop_waiting(&mut self, key: &str) {
+    pub(super) fn drop_waiting(&mut self, key: &str) {
         self.waits.remove(key);
         // What is dropped is near the front.
         if let Some(at) = self.waiting.iter().position(|record| record.intent.key() == key) {
@@ -235,12 +236,10 @@ impl Worker {
     /// Signs under the next nonce, journals, sends.
     async fn dispatch(&mut self, seen: Seen, ready: Preflighted, items: Vec<Item>) -> Result<(), Trouble> {
         let (call, gas_limit) = (ready.call(), ready.gas_limit());
-        let under_way =
-            self.in_flight().chain(self.parcels.values().filter(|parcel| parcel.landed.is_some() && !parcel.settled));
         let (policy, fees) = (&self.policy, seen.fees.within(self.relay.config.max_fee_wei()));
         let refused = policy
             .allows(call)
-            .and_then(|()| policy.affords(gas_limit, fees, seen.base_fee_wei, under_way))
+            .and_then(|()| policy.affords(gas_limit, fees, seen.base_fee_wei, self.unaccounted()))
             .and_then(|()| policy.really(self.next, call, gas_limit, fees));
         if let Err(refusal) = refused {
             for item in items {

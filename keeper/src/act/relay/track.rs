@@ -1,7 +1,5 @@
-//! What became of the parcels: mined, taken back by a reorganisation, final, lost to another transaction of the account;
-//! and the requests in them that never ran.
-
-use std::collections::BTreeMap;
+//! What became of the parcels: mined, final, lost to another transaction of the account; and the requests in them that never
+//! ran.
 
 use alloy::{eips::BlockId, primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolEvent};
 use contracts::bindings::IERC2771Forwarder as Forwarder;
@@ -9,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{info, warn};
 
 use super::{
-    RelayError, Trouble, Worker,
+    KEPT_BLOCKS, RelayError, Trouble, Worker,
     chain::{self, Seen, patiently},
     judge,
     policy::DAY_S,
@@ -17,7 +15,7 @@ use super::{
 use crate::{
     clock::now_s,
     event::Done,
-    journal::{Commit, Landed, Parcel, SignedRequest, State, Verdict},
+    journal::{Commit, Parcel, SignedRequest, State, Verdict},
 };
 
 /// Receipts asked for at once.
@@ -41,7 +39,7 @@ impl Worker {
         }
         self.next = self.next.max(seen.count);
         self.seen = Some(seen);
-        if seen.hash != self.tracked {
+        if self.tracked.is_none_or(|(_, hash)| hash != seen.hash) {
             if !self.parcels.is_empty() {
                 self.find_taken_back(seen).await?;
                 self.find_mined(seen).await?;
@@ -49,60 +47,12 @@ impl Worker {
                 self.settle_lost(seen).await?;
                 self.free_requests(seen).await?;
             }
-            self.tracked = seen.hash;
+            self.tracked = Some((seen.number, seen.hash));
             // So that the next preflight finds it; if it fails, that one reads for itself.
             let _ = patiently(self.relay.preflight.warm()).await;
         }
         self.policy.see(&self.relay, &seen).await?;
         self.resend(seen).await
-    }
-
-    /// Parcels whose block is gone go back to being sent, under the same nonce.
-    async fn find_taken_back(&mut self, seen: Seen) -> Result<(), Trouble> {
-        let mut canonical = BTreeMap::new();
-        for landed in self.parcels.values().filter(|parcel| !parcel.settled).filter_map(|parcel| parcel.landed.as_ref())
-        {
-            canonical.insert(landed.block, None);
-        }
-        for (block, hash) in &mut canonical {
-            *hash = match *block {
-                block if block == seen.number => Some(seen.hash),
-                block if block > seen.number => None,
-                block => chain::hash_at(&self.relay.provider, block).await?,
-            };
-        }
-        let is_there = |landed: &Landed| canonical.get(&landed.block).copied().flatten() == Some(landed.block_hash);
-        let open = self.parcels.values().filter(|parcel| !parcel.settled);
-        let gone: Vec<u64> = open
-            .filter(|parcel| parcel.landed.as_ref().is_some_and(|landed| !is_there(landed)))
-            .map(|parcel| parcel.nonce)
-            .collect();
-        for nonce in gone {
-            self.take_back(nonce).await?;
-        }
-        Ok(())
-    }
-
-    async fn take_back(&mut self, nonce: u64) -> Result<(), RelayError> {
-        let Some(mut parcel) = self.parcels.get(&nonce).cloned() else { return Ok(()) };
-        warn!(account = %self.account, nonce, "a reorganisation took a transaction back; it is sent again as it is");
-        let hash = parcel.versions.first().map(|version| version.hash).unwrap_or_default();
-        let mut told = Vec::new();
-        for item in &mut parcel.items {
-            if let Some(Verdict::Executed { .. }) = item.verdict.take() {
-                told.push(item.key.clone());
-            }
-        }
-        parcel.landed = None;
-        let signed = |key: &String| (key.clone(), State::Signed { hash, sender: self.account, nonce });
-        let states = told.iter().map(signed).collect();
-        self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
-        self.parcels.insert(nonce, parcel);
-        self.sent.remove(&nonce);
-        for key in told {
-            self.tell(key, Ok(Done::TakenBack)).await;
-        }
-        Ok(())
     }
 
     /// Looks for the receipts of what has its nonce used.
@@ -152,9 +102,8 @@ impl Worker {
     async fn settle_deep(&mut self, seen: Seen) -> Result<(), RelayError> {
         let deep = |block: u64| seen.number >= block.saturating_add(self.relay.confirmations);
         let final_now: Vec<u64> = self
-            .parcels
-            .values()
-            .filter(|parcel| !parcel.settled && parcel.landed.as_ref().is_some_and(|landed| deep(landed.block)))
+            .unaccounted()
+            .filter(|parcel| parcel.landed.as_ref().is_some_and(|landed| deep(landed.block)))
             .map(|parcel| parcel.nonce)
             .collect();
         for nonce in final_now {
@@ -162,7 +111,25 @@ impl Worker {
                 self.settle(parcel).await?;
             }
         }
-        Ok(())
+        self.forget_old(seen)
+    }
+
+    /// Lets go of what is final for so long that no reorganisation is expected to reach it.
+    fn forget_old(&mut self, seen: Seen) -> Result<(), RelayError> {
+        let kept = self.relay.confirmations.saturating_add(KEPT_BLOCKS);
+        let is_old = |nonce: &u64| {
+            let landed = self.parcels.get(nonce).and_then(|parcel| parcel.landed.as_ref());
+            landed.is_none_or(|landed| seen.number >= landed.block.saturating_add(kept))
+        };
+        let forget: Vec<u64> = self.finals.keys().copied().filter(is_old).collect();
+        if forget.is_empty() {
+            return Ok(());
+        }
+        for nonce in &forget {
+            self.parcels.remove(nonce);
+            self.finals.remove(nonce);
+        }
+        self.write(&Commit { forget, ..Commit::default() })
     }
 
     /// Ends what can never be mined: its nonce went to a transaction that is not ours, deep enough.
@@ -245,7 +212,13 @@ impl Worker {
             .landed
             .as_ref()
             .is_none_or(|landed| parcel.versions.iter().any(|version| version.hash == landed.hash && version.cancels));
-        self.put_away(parcel, states, spent)?;
+        if !closes_gap && parcel.items.iter().all(|item| item.verdict.is_some()) {
+            // The journal's copy is as it should be: it was written when the parcel was mined.
+            self.write(&Commit { states, spent, ..Commit::default() })?;
+            self.finals.insert(parcel.nonce, spent.map(|(day, _)| day));
+        } else {
+            self.put_away(parcel, states, spent)?;
+        }
         if !closes_gap {
             self.policy.ended(!cancelled && told.iter().all(|(_, outcome)| outcome.is_ok()));
         }
