@@ -25,12 +25,7 @@ use prometheus_client::{
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    act::containers::Engine,
-    clock::now_s,
-    job::JobState,
-    journal::{Journal, State as RecordState},
-};
+use crate::{act::containers::Engine, clock::now_s, job::JobState, journal::Journal};
 
 /// Form of the answer.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -197,8 +192,6 @@ impl Gauges<'_> {
                 family.get_or_create(&ByState { state: record.state.name() }).inc();
             }
             self.0.register("journal_records", "Intents that the journal holds, by state", family);
-            let waiting = records.iter().filter(|(_, record)| matches!(record.state, RecordState::Planned)).count();
-            self.whole("journal_planned_records", "Intents that nothing has been signed or done for", waiting as i64);
         }
         if let Ok(jobs) = source.journal.jobs() {
             let family = Family::<ByState, Gauge>::default();
