@@ -1,6 +1,6 @@
 //! Who may do what: the rental's own agent, once for each request it signed.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use alloy::primitives::{Address, B128, B256};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -11,7 +11,10 @@ use super::{
     places::{Crowded, Place, Places},
     replay::Refusal,
 };
-use crate::blobs::{auth::Subject, store::RentalFiles};
+use crate::{
+    blobs::{auth::Subject, store::RentalFiles},
+    clock::now_s,
+};
 
 /// Longest wait for the keeper to take an event.
 const EVENT_WAIT: Duration = Duration::from_secs(5);
@@ -71,7 +74,7 @@ impl ServerState {
     }
 
     fn check_agent(&self, rental: AgreementId, access: &RentalAccess, call: &Call, content: B256) -> Answer<()> {
-        let now_unix_s = now_unix_s();
+        let now_unix_s = now_s();
         let subject = Subject {
             method: call.method.as_str(),
             path: call.uri.path_and_query().map_or(call.uri.path(), |path| path.as_str()),
@@ -157,8 +160,4 @@ impl ServerState {
             )
         })
     }
-}
-
-fn now_unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
