@@ -17,6 +17,11 @@ impl Amount {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
+    /// Token units as a contract gives them; what no token has that much of becomes the most that fits.
+    pub fn from_units(units: U256) -> Self {
+        Self(units.try_into().unwrap_or(u128::MAX))
+    }
+
     /// The contract's form; `None` above 96 bits.
     pub fn to_u96(self) -> Option<U96> {
         (self.0 >> 96 == 0).then(|| U96::from(self.0))

@@ -38,7 +38,7 @@ impl Purse {
             let wallet = IAgentWallet::new(self.wallet, &self.provider);
             let tokens = token.balanceOf(self.wallet).call().await?;
             let available = wallet.availableTo(self.key).call().await?;
-            let tokens = Amount(tokens.try_into().unwrap_or(u128::MAX));
+            let tokens = Amount::from_units(tokens);
             Ok::<_, alloy::contract::Error>(Funds { tokens, credit, available: available.into() })
         };
         match tokio::time::timeout(PATIENCE, asked).await {

@@ -116,7 +116,7 @@ impl Show {
         let registered = market.isProvider(self.provider).call().await.wrap_err("reading the provider")?;
         let credit = Amount::from(market.creditOf(self.provider).call().await.wrap_err("reading the credit")?);
         let held = IERC20::new(chain.token, &chain.provider).balanceOf(self.provider).call().await;
-        let held = Amount(held.wrap_err("reading the AIT")?.try_into().unwrap_or(u128::MAX));
+        let held = Amount::from_units(held.wrap_err("reading the AIT")?);
         anstream::println!("provider {}", self.provider);
         print_facts(&[
             ("registered", if registered { "yes" } else { "no" }.into()),

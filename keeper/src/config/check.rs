@@ -361,7 +361,7 @@ impl Findings {
 
 async fn held(token: Address, of: Address, provider: &DynProvider) -> Option<Amount> {
     let units = IERC20::new(token, provider).balanceOf(of).call().await.ok()?;
-    Some(Amount(units.try_into().unwrap_or(u128::MAX)))
+    Some(Amount::from_units(units))
 }
 
 /// Whether others than its owner may read a file.

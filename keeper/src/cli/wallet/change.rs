@@ -146,7 +146,7 @@ impl Fund {
         let token = IERC20::new(owner.chain.token, &owner.chain.provider);
         let held = token.balanceOf(owner.address()).call().await.wrap_err("reading your AIT")?;
         if held < U256::from(self.amount.0) {
-            let held = Amount(held.try_into().unwrap_or(u128::MAX));
+            let held = Amount::from_units(held);
             bail!("{} holds {held}, less than {}; give less, or get more first", owner.address(), self.amount);
         }
         let data = IERC20::transferCall { to: wallet, value: U256::from(self.amount.0) }.abi_encode();
@@ -279,7 +279,7 @@ impl Withdraw {
 async fn balance(owner: &Owner, of: Address) -> eyre::Result<Amount> {
     let token = IERC20::new(owner.chain.token, &owner.chain.provider);
     let units = token.balanceOf(of).call().await.wrap_err("reading the wallet's AIT")?;
-    Ok(Amount(units.try_into().unwrap_or(u128::MAX)))
+    Ok(Amount::from_units(units))
 }
 
 /// Says what changed, if anything was sent.

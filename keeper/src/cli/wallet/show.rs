@@ -53,7 +53,7 @@ impl Show {
         let reserved = Amount::from(wallet.reserved().call().await.wrap_err(reading)?);
         let spent = Amount::from(wallet.lifetimeSpent().call().await.wrap_err(reading)?);
         let tokens = IERC20::new(chain.token, &chain.provider).balanceOf(address).call().await.wrap_err(reading)?;
-        let tokens = Amount(tokens.try_into().unwrap_or(u128::MAX));
+        let tokens = Amount::from_units(tokens);
         let mut shown = Vec::new();
         if !self.json {
             anstream::println!("wallet {address}{}", if paused { " is paused" } else { "" });
