@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use eyre::{OptionExt as _, bail};
 use keeper::{
     clock::now_s,
+    journal::State,
     socket::{Order, Question, Request},
 };
 use serde_json::Value;
@@ -69,15 +70,12 @@ impl Journal {
     }
 }
 
-/// States that a record can have.
-const STATES: [&str; 5] = ["planned", "signed", "included", "done", "failed"];
-
 impl List {
     async fn run(self) -> eyre::Result<ExitCode> {
         if let Some(state) = &self.state
-            && !STATES.contains(&state.as_str())
+            && !State::NAMES.contains(&state.as_str())
         {
-            bail!("'{state}' is no state of an intent: use one of {}", STATES.join(", "));
+            bail!("'{state}' is no state of an intent: use one of {}", State::NAMES.join(", "));
         }
         let data_dir = self.data_dir.ok_or_eyre("name the keeper's data folder with --data-dir or KEEPER_DATA_DIR")?;
         // The keeper's own bound; the states are sorted out here.

@@ -44,6 +44,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every name, in the order in which a record goes through them.
+    pub const NAMES: [&str; 5] = ["planned", "signed", "included", "done", "failed"];
+
     /// Name for messages.
     pub fn name(&self) -> &'static str {
         match self {
@@ -92,6 +95,11 @@ pub(super) fn one_of_each() -> [State; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_state_is_named() {
+        assert_eq!(one_of_each().map(|state| state.name()), State::NAMES);
+    }
 
     #[test]
     fn every_pair_of_states_is_decided() {
