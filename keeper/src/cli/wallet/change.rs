@@ -76,15 +76,7 @@ pub(in crate::cli) struct Delegate {
 }
 
 #[derive(Args)]
-pub(in crate::cli) struct Revoke {
-    /// The session key's address.
-    session_key: Address,
-    #[command(flatten)]
-    plain: Plain,
-}
-
-#[derive(Args)]
-pub(in crate::cli) struct Collect {
+pub(in crate::cli) struct KeyArgs {
     /// The session key's address.
     session_key: Address,
     #[command(flatten)]
@@ -231,8 +223,8 @@ async fn authorise(
     })
 }
 
-impl Revoke {
-    pub(super) async fn run(self) -> eyre::Result<ExitCode> {
+impl KeyArgs {
+    pub(super) async fn revoke(self) -> eyre::Result<ExitCode> {
         let (owner, wallet) = self.plain.open().await?;
         let key = self.session_key;
         let sent = owner.send(wallet, Wallet::revokeAgentCall { agent: key }.abi_encode(), "revoking the key").await?;
@@ -243,10 +235,8 @@ impl Revoke {
             print_facts(&[("still reserved", Amount::from(state.reserved).to_string())]);
         })
     }
-}
 
-impl Collect {
-    pub(super) async fn run(self) -> eyre::Result<ExitCode> {
+    pub(super) async fn collect(self) -> eyre::Result<ExitCode> {
         let owner = self.plain.owner.open().await?;
         let wallet = resolve(&owner.chain, self.plain.wallet).await?;
         let before = balance(&owner, wallet).await?;

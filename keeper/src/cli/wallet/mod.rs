@@ -29,7 +29,7 @@ pub(super) enum Wallet {
     /// With a session key that may delegate: let another key spend within its limits.
     Delegate(change::Delegate),
     /// Take a session key's rights, and those of all keys it delegated to, at once.
-    Revoke(change::Revoke),
+    Revoke(change::KeyArgs),
     /// Emergency: take every key's rights and pause the wallet, in one transaction.
     RevokeAll(change::Plain),
     /// No new bids, starts and disputes; cancelling and withdrawing go on.
@@ -37,7 +37,7 @@ pub(super) enum Wallet {
     /// Bids again.
     Resume(change::Plain),
     /// Bring a key's credit at the market back into the wallet.
-    Collect(change::Collect),
+    Collect(change::KeyArgs),
     /// Take AIT out of the wallet.
     Withdraw(change::Withdraw),
 }
@@ -51,11 +51,11 @@ impl Wallet {
             Self::Limits(limits) => limits.run().await,
             Self::Authorise(authorise) => authorise.run().await,
             Self::Delegate(delegate) => delegate.run().await,
-            Self::Revoke(revoke) => revoke.run().await,
+            Self::Revoke(revoke) => revoke.revoke().await,
             Self::RevokeAll(plain) => plain.revoke_all().await,
             Self::Pause(plain) => plain.set_paused(true).await,
             Self::Resume(plain) => plain.set_paused(false).await,
-            Self::Collect(collect) => collect.run().await,
+            Self::Collect(collect) => collect.collect().await,
             Self::Withdraw(withdraw) => withdraw.run().await,
         }
     }
