@@ -1,7 +1,7 @@
 //! A provider's and an agent's keeper, each a process of its own with all that is real, through thousands of rentals between
 //! them; and what they hold in memory then.
 //!
-//! Blocks come twenty times as often as on the demo's chain, since an agent bids once a block. A provider remembers what it made
+//! Blocks come ten times as often as on the demo's chain, since an agent bids once a block. A provider remembers what it made
 //! for an hour after each rental, and takes so many of one agent meanwhile: so the rentals come in waves, and the chain's
 //! clock is set forward between them.
 
@@ -30,10 +30,10 @@ use tokio::process::{Child, Command};
 
 use crate::chain::{Chain, PASSWORD, SLOTS};
 
-/// Seconds between blocks, and what an hour of the chain's past is worth: the keepers look at the newest blocks alone.
-const ANVIL: [&str; 6] = ["--block-time", "0.05", "--prune-history", "512", "--transaction-block-keeper", "4096"];
+/// Blocks ten times a second; a keeper asks for the newest alone, and the past would take gigabytes.
+const ANVIL: [&str; 6] = ["--block-time", "0.1", "--prune-history", "64", "--transaction-block-keeper", "1024"];
 /// Milliseconds between a keeper's looks at the chain.
-const POLL_MS: u64 = 20;
+const POLL_MS: u64 = 25;
 /// Jobs at once: a keeper serves 64 clients, and each job is followed by one.
 const AT_ONCE: usize = 56;
 /// Rentals between which the chain's clock stands.
