@@ -217,7 +217,9 @@ impl Journal {
         let dropped: Vec<String> = ended.into_iter().skip(KEPT_RECORDS).map(|(key, _)| key).collect();
         let mut batch = WriteBatch::default();
         dropped.iter().for_each(|key| batch.delete(record_key(key)));
-        self.db.write_opt(batch, &synced())?;
+        if !batch.is_empty() {
+            self.db.write_opt(batch, &synced())?;
+        }
         Ok(dropped)
     }
 
@@ -275,8 +277,10 @@ impl Journal {
         let ended: Vec<_> = self.jobs()?.into_iter().filter(|job| job.state != JobState::Active).collect();
         let surplus = ended.len().saturating_sub(kept);
         let dropped: Vec<_> = ended.iter().take(surplus).map(|job| job.id).collect();
-        for id in &dropped {
-            self.db.delete_opt(job_key(*id), &synced())?;
+        let mut batch = WriteBatch::default();
+        dropped.iter().for_each(|id| batch.delete(job_key(*id)));
+        if !batch.is_empty() {
+            self.db.write_opt(batch, &synced())?;
         }
         Ok(dropped)
     }

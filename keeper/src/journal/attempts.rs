@@ -148,12 +148,20 @@ impl Journal {
         self.write_batch(&["result"], batch, &synced())
     }
 
-    /// Forgets a rental's attempts.
+    /// Forgets rentals' attempts and results, with one write to the disk for all of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn drop_attempts(&self, rental: AgreementId) -> Result<(), JournalError> {
-        Ok(self.db.delete_opt(attempts_key(rental), &synced())?)
+    pub fn drop_work(&self, rentals: &[AgreementId]) -> Result<(), JournalError> {
+        let mut batch = WriteBatch::default();
+        for rental in rentals {
+            batch.delete(attempts_key(*rental));
+            batch.delete(result_key(*rental));
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        Ok(self.db.write_opt(batch, &synced())?)
     }
 
     fn moved(
@@ -257,8 +265,11 @@ mod tests {
         assert!(journal.accept(rental, 5, &result(rental), 7).is_err(), "one accepted result");
         let numbers: Vec<_> = journal.attempts(rental).unwrap().iter().map(|attempt| attempt.number).collect();
         assert_eq!(numbers, [1, 5]);
-        journal.drop_attempts(rental).unwrap();
-        assert_eq!(journal.attempts(rental).unwrap(), []);
+        let other = AgreementId::from_u128(8).unwrap();
+        journal.plan_attempt(other, B256::ZERO, task(), 1, 1).unwrap();
+        journal.drop_work(&[rental]).unwrap();
+        assert_eq!((journal.attempts(rental).unwrap().len(), journal.result(rental).unwrap()), (0, None));
+        assert_eq!(journal.attempts(other).unwrap().len(), 1);
     }
 
     #[test]

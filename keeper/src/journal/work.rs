@@ -6,7 +6,7 @@ use alloy::primitives::{B256, Bytes};
 use contracts::ids::AgreementId;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, synced};
+use super::{Journal, JournalError};
 use crate::spec::{Manifest, Receipt, TaskName, receipt_root, rental_result};
 
 /// What came of one task.
@@ -100,14 +100,6 @@ impl Journal {
     /// When the database fails.
     pub fn keep_result(&self, rental: AgreementId, result: &WorkResult) -> Result<(), JournalError> {
         self.write("result", &result_key(rental), result)
-    }
-
-    /// Forgets what came of a rental.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn drop_result(&self, rental: AgreementId) -> Result<(), JournalError> {
-        Ok(self.db.delete_opt(result_key(rental), &synced())?)
     }
 }
 

@@ -42,9 +42,8 @@ impl Keeper {
             if let Err(error) = store.release(*rental).await {
                 warn!(%rental, %error, "blobs of a rental stay behind");
             }
-            self.journal.drop_result(*rental)?;
-            self.journal.drop_attempts(*rental)?;
         }
+        self.journal.drop_work(&over)?;
         self.forget(&over);
         Ok(())
     }
