@@ -22,7 +22,7 @@ use keeper::{
     job::Priority,
     keeper::GRACE_S,
     keys, metrics,
-    socket::{self, RentRequest, Reply, Request},
+    socket::{self, RentRequest, Reply, Request, TaskRequest},
     spec::TaskType,
 };
 use serde_json::{Value, json};
@@ -142,9 +142,12 @@ impl Stage {
         let input = folder.join("page.md");
         std::fs::write(&input, "A page of text.\n")?;
         let request = Request::Rent(RentRequest {
-            task_type: TaskType::TextProcessing,
-            inputs: vec![input],
-            parameters: Default::default(),
+            tasks: vec![TaskRequest {
+                task_type: TaskType::TextProcessing,
+                inputs: vec![input],
+                parameters: Default::default(),
+            }],
+            keep_warm_s: 0,
             class: None,
             max_price_per_hour: None,
             // The most patient, as the chain's clock is set forward.
