@@ -335,10 +335,12 @@ impl Worker {
         let key = record.intent.key();
         let planned = self.relay.journal.record(&key)?.is_some_and(|record| record.state == State::Planned);
         if planned && self.waits.insert(key.clone()) {
-            let holds = |nonce: &&u64| {
-                self.parcels.get(nonce).is_some_and(|parcel| parcel.items.iter().any(|item| item.key == key))
-            };
-            self.doubted.extend(self.finals.keys().rev().find(holds).map(|nonce| (key, *nonce)));
+            if record.attempt > 1 {
+                let holds = |nonce: &&u64| {
+                    self.parcels.get(nonce).is_some_and(|parcel| parcel.items.iter().any(|item| item.key == key))
+                };
+                self.doubted.extend(self.finals.keys().rev().find(holds).map(|nonce| (key, *nonce)));
+            }
             self.waiting.push_back(record);
         } else {
             debug!(%key, "is under way already");
