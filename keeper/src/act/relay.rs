@@ -236,6 +236,8 @@ struct Worker {
     parcels: BTreeMap<u64, Parcel>,
     /// Nonces of those that are final, and the day on which their gas was accounted for, unless an earlier run did that.
     finals: BTreeMap<u64, Option<u64>>,
+    /// Nonces of those that a reorganisation took back: if they fail now, that is nobody's fault.
+    recalled: HashSet<u64>,
     /// Whether the chain had changed at the last look, and did not reach up to all of those yet.
     in_question: bool,
     /// Planned again though a final parcel has them: that one's block is looked at before they are signed anew.
@@ -316,6 +318,7 @@ impl Worker {
             next: parcels.keys().next_back().map_or(0, |last| last + 1),
             parcels,
             finals,
+            recalled: HashSet::new(),
             in_question: false,
             doubted: Vec::new(),
             sent: HashMap::new(),

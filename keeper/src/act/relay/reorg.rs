@@ -90,6 +90,7 @@ impl Worker {
         self.write(&Commit { states, keep: vec![&parcel], returned, ..Commit::default() })?;
         self.parcels.insert(nonce, parcel);
         self.finals.remove(&nonce);
+        self.recalled.insert(nonce);
         self.sent.remove(&nonce);
         for key in told {
             self.drop_waiting(&key);

@@ -198,7 +198,7 @@ impl Worker {
 
     /// Ends the intents of a parcel that will not change any more; those without a verdict stay with it.
     async fn settle(&mut self, parcel: Parcel) -> Result<(), RelayError> {
-        let gas_wei = parcel.gas_share_wei();
+        let (nonce, gas_wei) = (parcel.nonce, parcel.gas_share_wei());
         let (mut states, mut told) = (Vec::new(), Vec::new());
         for item in &parcel.items {
             let Some(verdict) = &item.verdict else { continue };
@@ -215,12 +215,14 @@ impl Worker {
         if !closes_gap && parcel.items.iter().all(|item| item.verdict.is_some()) {
             // The journal's copy is as it should be: it was written when the parcel was mined.
             self.write(&Commit { states, spent, ..Commit::default() })?;
-            self.finals.insert(parcel.nonce, spent.map(|(day, _)| day));
+            self.finals.insert(nonce, spent.map(|(day, _)| day));
         } else {
             self.put_away(parcel, states, spent)?;
         }
-        if !closes_gap {
-            self.policy.ended(!cancelled && told.iter().all(|(_, outcome)| outcome.is_ok()));
+        let well = !cancelled && told.iter().all(|(_, outcome)| outcome.is_ok());
+        let was_recalled = self.recalled.remove(&nonce);
+        if !closes_gap && (well || !was_recalled) {
+            self.policy.ended(well);
         }
         self.tell_all(told).await;
         Ok(())
