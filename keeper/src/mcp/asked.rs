@@ -49,6 +49,9 @@ pub(super) enum Task {
     ImageProcessing,
     /// CSV to a profile of its columns.
     DataAnalysis,
+    /// Rows of numbers or texts (CSV, JSON lines) to the predictions of a network: its weights (.safetensors) and its
+    /// architecture (.json) are inputs too.
+    ModelInference,
 }
 
 /// A rental to price.
@@ -214,6 +217,7 @@ impl From<Task> for TaskType {
             Task::TextProcessing => Self::TextProcessing,
             Task::ImageProcessing => Self::ImageProcessing,
             Task::DataAnalysis => Self::DataAnalysis,
+            Task::ModelInference => Self::ModelInference,
         }
     }
 }

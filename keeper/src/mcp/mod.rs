@@ -33,9 +33,9 @@ const MAX_WAIT_S: u64 = 600;
 /// Jobs listed by `status`.
 const JOBS_LISTED: usize = 20;
 
-const INSTRUCTIONS: &str = "Rents compute for work that is too heavy or too slow here: text_processing, image_processing \
-    and data_analysis run on providers' machines and are paid from a wallet within limits that its owner set. Ask `quote` \
-    for the price first; `rent` gives a job; `results` with the job waits for its files. Amounts are in AIT.";
+const INSTRUCTIONS: &str = "Rents compute for work that is too heavy or too slow here: text_processing, \
+    image_processing, data_analysis and model_inference run on providers' machines and are paid from a wallet within limits \
+    that its owner set. Ask `quote` for the price first; `rent` gives a job; `results` with the job waits for its files. Amounts are in AIT.";
 
 /// The server.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What Docker must seal off, and what is left in it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
@@ -227,29 +227,74 @@ async fn an_engine_that_is_not_there_is_named() {
     assert!(error.contains("/nowhere.sock") && error.contains("start Docker"), "{error}");
 }
 
+/// The reference worker's own work, run as a keeper runs it.
+struct Reference {
+    bench: Bench,
+    order: WorkOrder,
+    spec: RentalSpec,
+}
+
+impl Reference {
+    async fn task(task_type: TaskType, inputs: &[(&str, &[u8])]) -> Self {
+        let owner = format!("reference-{task_type}-{}", std::process::id());
+        let config = EngineConfig::Docker { socket: Some(socket()), owner };
+        let bench = Bench::over(config, &reference_worker()).await;
+        let input = |(name, content): &(&str, &[u8])| InputRef {
+            name: (*name).into(),
+            sha256: sha256(content),
+            bytes: content.len() as u64,
+        };
+        let inputs_refs = inputs.iter().map(input).collect();
+        let task = TaskSpec { task_id: "t0".into(), task_type, inputs: inputs_refs, parameters: Default::default() };
+        let spec = RentalSpec { version: 1, salt: sha256(b"salt"), tasks: vec![task], keep_warm_s: 0 };
+        let contents: Vec<&[u8]> = inputs.iter().map(|(_, content)| *content).collect();
+        let order = bench.order_for(8, 1, &spec, &contents);
+        Self { bench, order, spec }
+    }
+
+    /// Runs it and gives what it made, with nothing left in the engine.
+    async fn outputs(&self) -> layout::Outputs {
+        let Self { bench, order, spec } = self;
+        let ended = bench.run(order).await;
+        assert_eq!(ended, (0, false), "{}", bench.engine.stderr_tail(order.id()).await.unwrap());
+        bench.engine.collect(order).await.unwrap();
+        let outputs = layout::read_outputs(&order.out_dir, 1 << 20).unwrap();
+        let identity = (outputs.manifest.task_id.as_str(), outputs.manifest.spec_sha256);
+        assert_eq!(identity, ("t0", sha256(&spec.to_bytes())));
+        bench.engine.remove(order.id()).await.unwrap();
+        assert_eq!(objects_of(&owner(bench)).await, 0);
+        outputs
+    }
+}
+
 #[tokio::test]
 async fn the_reference_worker_does_real_work_in_a_container() {
     let text = b"# Title\n\nSome *real* words, and some more.\n";
-    let config = EngineConfig::Docker { socket: Some(socket()), owner: format!("reference-{}", std::process::id()) };
-    let bench = Bench::over(config, &reference_worker()).await;
-    let spec = RentalSpec {
-        version: 1,
-        salt: sha256(b"salt"),
-        tasks: vec![TaskSpec {
-            task_id: "t0".into(),
-            task_type: TaskType::TextProcessing,
-            inputs: vec![InputRef { name: "a.md".into(), sha256: sha256(text), bytes: text.len() as u64 }],
-            parameters: Default::default(),
-        }],
-        keep_warm_s: 0,
-    };
-    let order = bench.order_for(8, 1, &spec, text);
-    let ended = bench.run(&order).await;
-    assert_eq!(ended, (0, false), "{}", bench.engine.stderr_tail(order.id()).await.unwrap());
-    bench.engine.collect(&order).await.unwrap();
-    let outputs = layout::read_outputs(&order.out_dir, 1 << 20).unwrap();
-    assert_eq!((outputs.manifest.task_id.as_str(), outputs.manifest.spec_sha256), ("t0", sha256(&spec.to_bytes())));
-    assert!(!outputs.manifest.files.is_empty());
-    bench.engine.remove(order.id()).await.unwrap();
-    assert_eq!(objects_of(&owner(&bench)).await, 0);
+    let work = Reference::task(TaskType::TextProcessing, &[("a.md", text)]).await;
+    assert!(!work.outputs().await.manifest.files.is_empty());
+}
+
+#[tokio::test]
+async fn a_model_judges_in_a_container_as_it_does_outside() {
+    let mut work = Reference::task(
+        TaskType::ModelInference,
+        &[
+            ("m.safetensors", include_bytes!("../../../script/samples/source-language.safetensors")),
+            ("m.json", include_bytes!("../../../script/samples/source-language.json")),
+            ("rows.csv", include_bytes!("../../../script/samples/source-lines.csv")),
+        ],
+    )
+    .await;
+    // The fewest that a worker may have: no thread can be started besides its own.
+    work.order.limits.pids = 4;
+    let names: Vec<String> = work.outputs().await.manifest.files.into_iter().map(|file| file.path).collect();
+    assert_eq!(names, ["rows.predictions.csv", "rows.summary.json"]);
+    let outside = work.bench.folder.path().join("outside");
+    let mut worker = std::process::Command::new(reference_worker());
+    worker.arg("--in").arg(&work.order.in_dir).arg("--out").arg(&outside);
+    assert!(worker.status().unwrap().success());
+    let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
+    for name in ["manifest.json", "rows.predictions.csv", "rows.summary.json"] {
+        assert_eq!(read(&work.order.out_dir, name), read(&outside, name), "{name}");
+    }
 }

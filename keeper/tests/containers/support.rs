@@ -69,17 +69,17 @@ impl Bench {
 
     /// An order for the probe, with its `/in` filled.
     pub(crate) fn order(&self, rental: u64, attempt: u32, act: &str) -> WorkOrder {
-        self.order_for(rental, attempt, &spec(act), INPUT)
+        self.order_for(rental, attempt, &spec(act), &[INPUT])
     }
 
-    pub(crate) fn order_for(&self, rental: u64, attempt: u32, spec: &RentalSpec, input: &[u8]) -> WorkOrder {
+    pub(crate) fn order_for(&self, rental: u64, attempt: u32, spec: &RentalSpec, inputs: &[&[u8]]) -> WorkOrder {
         let rental = AgreementId::new(BookId::for_duration(1, 60, false).unwrap(), 100, rental);
         let folder = self.folder.path().join(format!("{rental}-{attempt}"));
         std::fs::create_dir_all(&folder).unwrap();
-        let blob = folder.join("blob");
-        std::fs::write(&blob, input).unwrap();
+        let blob = |hash: &B256| folder.join(hash.to_string());
+        inputs.iter().for_each(|input| std::fs::write(blob(&sha256(input)), input).unwrap());
         let in_dir = folder.join("in");
-        layout::write_inputs(&in_dir, rental, sha256(&spec.to_bytes()), &spec.tasks[0], |_| blob.clone()).unwrap();
+        layout::write_inputs(&in_dir, rental, sha256(&spec.to_bytes()), &spec.tasks[0], blob).unwrap();
         WorkOrder {
             chain_id: CHAIN,
             rental,

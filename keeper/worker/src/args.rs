@@ -6,7 +6,7 @@ use crate::failure::Failure;
 
 /// What `worker --help` prints.
 pub(crate) const HELP: &str = "\
-Does one task of a rental: text_processing, image_processing or data_analysis.
+Does one task of a rental: text_processing, image_processing, data_analysis or model_inference.
 
 Usage: worker [--in DIR] [--out DIR] | worker --hold
 

@@ -11,8 +11,8 @@ pub(crate) enum Failure {
 
     /// The task type is not one of this worker's crafts.
     #[error(
-        "this worker does not do {0:?}; it does text_processing, image_processing and data_analysis: \
-         rent with one of those, or from a provider whose image does {0:?}"
+        "this worker does not do {0:?}; it does text_processing, image_processing, data_analysis and \
+         model_inference: rent with one of those, or from a provider whose image does {0:?}"
     )]
     UnsupportedType(String),
 

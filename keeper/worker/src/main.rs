@@ -4,8 +4,8 @@
 //! all, `/out/manifest.json` with the SHA-256 of every result. The same input gives the same bytes on every machine:
 //! there are no clocks, no randomness without a fixed seed, and no threads.
 //!
-//! Parts: [`args`] (command line) · [`task`] (what is asked, blobs verified) · [`text`], [`picture`], [`data`] (the
-//! crafts) · [`output`] (result files and manifest) · [`failure`] (exit codes).
+//! Parts: [`args`] (command line) · [`task`] (what is asked, blobs verified) · [`text`], [`picture`], [`data`],
+//! [`model`] (the crafts) · [`output`] (result files and manifest) · [`failure`] (exit codes).
 //!
 //! Deliberately absent: network, configuration files, temporary folders, and any task type that this binary cannot
 //! really do; such a task ends with exit code 64 and says what the worker does instead.
@@ -14,6 +14,7 @@ mod args;
 mod data;
 mod decode;
 mod failure;
+mod model;
 mod output;
 mod picture;
 mod task;
@@ -90,9 +91,9 @@ fn run(args: &Args) -> ExitCode {
 /// Processes every input. An input that is broken in itself does not take the others down with it: their results
 /// are kept, and the task as a whole ends with 65 and the names of the broken ones.
 fn work(task: &Task, args: &Args, out: &mut OutDir) -> Result<(), Failure> {
-    let craft = Craft::choose(task)?;
     let mut blobs = task.open_blobs(&args.input)?;
-    let stems = output::stems(task.inputs.iter().map(|input| input.name.as_str()));
+    let craft = Craft::choose(task, &mut blobs)?;
+    let stems = output::stems(blobs.iter().map(|blob| blob.name.as_str()));
     let mut broken = Vec::new();
     for (blob, stem) in blobs.iter_mut().zip(&stems) {
         match guarded(|| craft.process(blob, stem, out)) {
@@ -107,19 +108,22 @@ fn work(task: &Task, args: &Args, out: &mut OutDir) -> Result<(), Failure> {
     failure::sum_up(broken, blobs.len())
 }
 
-/// The task type with its checked parameters.
+/// The task type with its checked parameters and, of `model_inference`, its model.
 enum Craft {
     Text(text::Parameters),
     Picture(picture::Parameters),
     Data(data::Parameters),
+    Model(Box<model::Model>),
 }
 
 impl Craft {
-    fn choose(task: &Task) -> Result<Self, Failure> {
+    /// Takes out of `blobs` what is no input to process, but a part of the craft.
+    fn choose(task: &Task, blobs: &mut Vec<Blob>) -> Result<Self, Failure> {
         match task.task_type.as_str() {
             "text_processing" => Ok(Self::Text(text::Parameters::checked(task.parameters()?)?)),
             "image_processing" => Ok(Self::Picture(picture::Parameters::checked(task.parameters()?)?)),
             "data_analysis" => Ok(Self::Data(data::Parameters::checked(task.parameters()?)?)),
+            "model_inference" => Ok(Self::Model(Box::new(model::Model::load(task.parameters()?, blobs)?))),
             other => Err(Failure::UnsupportedType(other.to_owned())),
         }
     }
@@ -130,6 +134,7 @@ impl Craft {
             Self::Text(parameters) => text::process(parameters, blob, stem, out),
             Self::Picture(parameters) => picture::process(parameters, blob, stem, out),
             Self::Data(parameters) => data::process(parameters, blob, stem, out),
+            Self::Model(model) => model::process(model, blob, stem, out),
         }
     }
 }

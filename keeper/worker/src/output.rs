@@ -80,13 +80,26 @@ impl OutDir {
     /// # Errors
     /// [`Failure::Output`]; [`Failure::Internal`] if the name was used before.
     pub(crate) fn write(&mut self, name: &str, media_type: &'static str, content: &[u8]) -> Result<(), Failure> {
+        self.write_in_parts(name, media_type, |part| part.put(content))
+    }
+
+    /// The same for a result that is too large to be held in memory: `fill` puts it down piece by piece. If it fails,
+    /// nothing of the result is left.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and those of `fill`.
+    pub(crate) fn write_in_parts<T>(
+        &mut self,
+        name: &str,
+        media_type: &'static str,
+        fill: impl FnOnce(&mut Part) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         if self.files.contains_key(name) {
             return Err(Failure::Internal(format!("two results want the name {name}")));
         }
-        self.place(name, content)?;
-        let entry = Entry { sha256: hex::encode(Sha256::digest(content)), bytes: content.len() as u64, media_type };
-        self.files.insert(name.to_owned(), entry);
-        Ok(())
+        let (filled, sha256, bytes) = self.place(name, fill)?;
+        self.files.insert(name.to_owned(), Entry { sha256, bytes, media_type });
+        Ok(filled)
     }
 
     /// Writes one result as readable JSON.
@@ -131,26 +144,69 @@ impl OutDir {
         };
         let mut json = serde_json::to_vec_pretty(&manifest).map_err(|error| Failure::Internal(error.to_string()))?;
         json.push(b'\n');
-        self.place(MANIFEST, &json)
+        self.place(MANIFEST, |part| part.put(&json)).map(|_| ())
     }
 
-    fn place(&self, name: &str, content: &[u8]) -> Result<(), Failure> {
-        let temporary = self.path.join(format!(".{name}.tmp"));
+    /// Writes a file under its temporary name, then under its own; gives its SHA-256 and its length too.
+    fn place<T>(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut Part) -> Result<T, Failure>,
+    ) -> Result<(T, String, u64), Failure> {
+        let (temporary, path) = (self.path.join(format!(".{name}.tmp")), self.path.join(name));
         let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&temporary, self.path.join(name))
+            let mut part = Part::create(&temporary, path.clone())?;
+            let filled = fill(&mut part)?;
+            let (sha256, bytes) = part.close()?;
+            fs::rename(&temporary, &path).map_err(|source| self.failed(name, source))?;
+            Ok((filled, sha256, bytes))
         };
-        write().map_err(|source| {
+        write().inspect_err(|_| {
             // What is left of a failed write would only take the space that `error.json` needs.
             let _ = fs::remove_file(&temporary);
-            self.failed(name, source)
         })
     }
 
     fn failed(&self, name: &str, source: io::Error) -> Failure {
         Failure::Output { path: self.path.join(name), source }
+    }
+}
+
+/// A result that is being written.
+pub(crate) struct Part {
+    /// What it will be called.
+    path: PathBuf,
+    file: io::BufWriter<fs::File>,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl Part {
+    fn create(temporary: &Path, path: PathBuf) -> Result<Self, Failure> {
+        match fs::File::create(temporary) {
+            Ok(file) => Ok(Self { path, file: io::BufWriter::new(file), hasher: Sha256::new(), bytes: 0 }),
+            Err(source) => Err(Failure::Output { path, source }),
+        }
+    }
+
+    /// Adds `content` at the end.
+    ///
+    /// # Errors
+    /// [`Failure::Output`].
+    pub(crate) fn put(&mut self, content: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(content).map_err(|source| Failure::Output { path: self.path.clone(), source })?;
+        self.hasher.update(content);
+        self.bytes += content.len() as u64;
+        Ok(())
+    }
+
+    /// Its SHA-256 and length, once it is on the disk.
+    fn close(self) -> Result<(String, u64), Failure> {
+        let Self { path, mut file, hasher, bytes } = self;
+        match file.flush().and_then(|()| file.get_ref().sync_all()) {
+            Ok(()) => Ok((hex::encode(hasher.finalize()), bytes)),
+            Err(source) => Err(Failure::Output { path, source }),
+        }
     }
 }
 

@@ -9,6 +9,12 @@ mod report;
 mod sniff;
 mod table;
 
+pub(crate) use self::{
+    number::{Shape, is_missing},
+    sniff::DELIMITERS,
+    table::{Rows, delimiter},
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{failure::Failure, output::OutDir, task::Blob};

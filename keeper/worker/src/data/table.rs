@@ -2,7 +2,8 @@
 
 use std::{
     cell::Cell,
-    io::{self, Read},
+    fs::File,
+    io::{self, BufReader, Read},
     rc::Rc,
 };
 
@@ -10,7 +11,7 @@ use csv::{ReaderBuilder, StringRecord};
 
 use super::{Parameters, Profile, Ragged, column::Column, sniff};
 use crate::{
-    decode::Utf8Reader,
+    decode::{Findings, Utf8Reader},
     failure::Failure,
     task::{Blob, unreadable},
 };
@@ -27,33 +28,70 @@ const MAX_COLUMNS: usize = 1_000;
 const MAX_RAGGED_LINES: usize = 10;
 const MAX_NAME_CHARACTERS: usize = 120;
 
-/// Profiles the whole table.
-pub(crate) fn profile(parameters: &Parameters, blob: &mut Blob) -> Result<Profile, Failure> {
-    let name = blob.name.clone();
+/// A table that is read row by row.
+pub(crate) struct Rows<'a> {
+    name: String,
+    reader: csv::Reader<Metered<Utf8Reader<BufReader<&'a mut File>>>>,
+    row_bytes: Rc<Cell<u64>>,
+    pub(crate) findings: Findings,
+}
+
+impl<'a> Rows<'a> {
+    /// The table's rows from the first, which may be its header.
+    ///
+    /// # Errors
+    /// [`Failure::Missing`] if the file cannot be rewound.
+    pub(crate) fn open(blob: &'a mut Blob, delimiter: u8) -> Result<Self, Failure> {
+        let name = blob.name.clone();
+        let decoder = Utf8Reader::new(blob.reader()?);
+        let findings = decoder.findings();
+        let row_bytes = Rc::new(Cell::new(0));
+        let reader = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(Metered { inner: decoder, row_bytes: Rc::clone(&row_bytes) });
+        Ok(Self { name, reader, row_bytes, findings })
+    }
+
+    /// Reads the next row into `record`; false after the last one.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] for what is no table, [`Failure::Missing`] if the medium fails.
+    pub(crate) fn read(&mut self, record: &mut StringRecord) -> Result<bool, Failure> {
+        let more = self.reader.read_record(record).map_err(|error| broken(&self.name, error))?;
+        self.row_bytes.set(0);
+        Ok(more)
+    }
+}
+
+/// The delimiter asked for, or else the one that the table seems to have, with the table's beginning.
+///
+/// # Errors
+/// As [`Rows::read`].
+pub(crate) fn delimiter(asked: Option<char>, blob: &mut Blob) -> Result<(u8, String), Failure> {
     let sample = sample(blob)?;
-    let delimiter = match parameters.delimiter.map(u8::try_from) {
+    let delimiter = match asked.map(u8::try_from) {
         Some(Ok(delimiter)) => delimiter,
         _ => sniff::delimiter(&sample),
     };
+    Ok((delimiter, sample))
+}
+
+/// Profiles the whole table.
+pub(crate) fn profile(parameters: &Parameters, blob: &mut Blob) -> Result<Profile, Failure> {
+    let name = blob.name.clone();
+    let (delimiter, sample) = delimiter(parameters.delimiter, blob)?;
     let header = parameters.header.unwrap_or_else(|| sniff::header(&sample, delimiter));
     drop(sample);
 
     let bytes = blob.bytes;
-    let decoder = Utf8Reader::new(blob.reader()?);
-    let findings = decoder.findings();
-    let row_bytes = Rc::new(Cell::new(0));
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(Metered { inner: decoder, row_bytes: Rc::clone(&row_bytes) });
-
+    let mut table = Rows::open(blob, delimiter)?;
     let mut columns: Vec<Column> = Vec::new();
     let mut ragged = Ragged::default();
     let mut rows = 0;
     let mut record = StringRecord::new();
-    while reader.read_record(&mut record).map_err(|error| broken(&name, error))? {
-        row_bytes.set(0);
+    while table.read(&mut record)? {
         if columns.is_empty() {
             columns = start(&name, &record, header)?;
             if header {
@@ -77,7 +115,7 @@ pub(crate) fn profile(parameters: &Parameters, blob: &mut Blob) -> Result<Profil
         bytes,
         delimiter: char::from(delimiter),
         header,
-        encoding_note: findings.note(),
+        encoding_note: table.findings.note(),
         rows,
         column_count: columns.len(),
         ragged,

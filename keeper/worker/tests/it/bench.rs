@@ -12,6 +12,9 @@ pub(crate) const SPEC: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6c
 pub(crate) struct Task {
     folder: TempDir,
     json: Value,
+    environment: Option<(&'static str, &'static str)>,
+    /// Of address space; unlimited if absent.
+    mib: Option<u64>,
 }
 
 /// What a run left behind.
@@ -32,6 +35,8 @@ impl Task {
                 "version": 1, "rental": "0x010203040506070809101112", "task_id": "t0", "task_type": task_type,
                 "spec_sha256": SPEC, "inputs": [], "parameters": {},
             }),
+            environment: None,
+            mib: None,
         };
         inputs.iter().for_each(|(name, content)| task.add(name, content));
         task
@@ -55,6 +60,16 @@ impl Task {
         self
     }
 
+    /// Runs with this variable in its environment.
+    pub(crate) fn under(self, variable: (&'static str, &'static str)) -> Self {
+        Self { environment: Some(variable), ..self }
+    }
+
+    /// Runs with so much address space and no more.
+    pub(crate) fn within_mib(self, mib: u64) -> Self {
+        Self { mib: Some(mib), ..self }
+    }
+
     pub(crate) fn json(&self, pointer: &str) -> &Value {
         self.json.pointer(pointer).unwrap()
     }
@@ -70,13 +85,17 @@ impl Task {
         if let Some(bytes) = task_json {
             fs::write(input.join("task.json"), bytes).unwrap();
         }
-        let run = Command::new(env!("CARGO_BIN_EXE_worker"))
-            .arg("--in")
-            .arg(&input)
-            .arg("--out")
-            .arg(&output)
-            .output()
-            .unwrap();
+        let worker = env!("CARGO_BIN_EXE_worker");
+        let mut command = match self.mib {
+            Some(mib) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -v \"$1\" && shift && exec \"$@\"", "sh", &(mib * 1024).to_string(), worker]);
+                shell
+            }
+            None => Command::new(worker),
+        };
+        command.arg("--in").arg(&input).arg("--out").arg(&output).envs(self.environment);
+        let run = command.output().unwrap();
         assert!(run.stdout.is_empty(), "results are files, never stdout");
         let manifest = serde_json::from_slice(&fs::read(output.join("manifest.json")).unwrap()).unwrap();
         let outcome = Outcome {

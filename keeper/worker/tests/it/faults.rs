@@ -46,7 +46,7 @@ fn an_empty_input_is_refused_by_every_craft() {
 
 #[test]
 fn crafts_that_the_worker_lacks_are_declined() {
-    for craft in ["audio_processing", "video_processing", "model_inference", "model_training", "mining"] {
+    for craft in ["audio_processing", "video_processing", "model_training", "mining"] {
         let outcome = Task::new(craft, &[("a.md", b"a".as_slice())]).run();
         outcome.failed(64, &format!("this worker does not do \"{craft}\"; it does text_processing"));
     }

@@ -5,5 +5,8 @@
 mod bench;
 mod data;
 mod faults;
+mod model;
+mod model_faults;
 mod picture;
+mod plain;
 mod text;
