@@ -22,6 +22,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
+pub use self::folder::known_node_id;
 use self::{
     agent::agent_side,
     folder::{lock_file, note_owner, owner_of},

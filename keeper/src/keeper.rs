@@ -37,6 +37,7 @@ use crate::{
     metrics::{Counters, Source},
     purse::Purse,
     roles::{self, Wish, provider::Delivery},
+    seller::Seller,
     socket::Reply,
 };
 
@@ -71,9 +72,9 @@ pub struct AgentSide {
 /// The provider's side of a keeper.
 #[derive(Debug)]
 pub struct ProviderSide {
-    /// Address of the provider.
-    pub address: Address,
-    /// Where blobs are served.
+    /// Whose node it is.
+    pub seller: Seller,
+    /// Where this node serves blobs.
     pub endpoint: String,
     /// Runs workers.
     pub workshop: Workshop,
@@ -178,7 +179,7 @@ impl Keeper {
             counters: self.counters.clone(),
             data_dir: self.config.data_dir.clone(),
             agent: self.agent.as_ref().map(|agent| (agent.wallet, agent.key)),
-            provider: self.provider.as_ref().map(|own| (own.address, own.workshop.engine.clone())),
+            provider: self.provider.as_ref().map(|own| (own.seller.clone(), own.workshop.engine.clone())),
             chain_id: self.config.chain.chain_id,
             started_s: self.started_s,
         }
@@ -237,11 +238,7 @@ impl Keeper {
     async fn look(&mut self) -> Result<(), KeeperError> {
         let viewer = Viewer {
             agent: self.agent.as_ref().map(|agent| (agent.wallet, agent.key)),
-            provider: self
-                .provider
-                .as_ref()
-                .zip(self.config.provider.as_ref())
-                .map(|(own, set)| (own.address, set.class)),
+            provider: self.provider.as_ref().map(|own| own.seller.clone()),
         };
         let view = {
             let snapshot = self.index.snapshot()?;
@@ -308,8 +305,7 @@ impl Keeper {
             return Vec::new();
         };
         let desk = roles::provider::Desk {
-            address: own.address,
-            class: set.class,
+            seller: &own.seller,
             slots: set.slots,
             reserve_per_hour: set.reserve_per_hour.0,
             max_duration_s: set.max_duration.as_secs(),

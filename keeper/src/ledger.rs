@@ -19,6 +19,8 @@ pub const REFUTED: &str = "refuted: ";
 pub const UNSERVED: &str = "unserved: ";
 /// Opens the error of tasks that a running rental did not take.
 pub const LEFT_OUT: &str = "left out: ";
+/// Opens the error of a match whose bid somebody else took first: nothing is wrong then.
+pub const OVERTAKEN: &str = "overtaken: ";
 /// Opens the error of an intent that an operator gave up; it is not planned again until the operator says so.
 pub const ABANDONED: &str = "abandoned: ";
 

@@ -7,6 +7,7 @@
 //! - [`config`], [`keys`]: what an operator writes.
 //! - [`daemon`]: joins the parts and owns the data folder.
 //! - [`keeper`]: the one loop over [`event::Event`]; [`ledger`] is its memory of the journal.
+//! - [`seller`]: which part of a provider's fleet a keeper is.
 //! - [`blobs`]: content-addressed data plane between keepers; [`spec`]: the documents whose hashes go on chain.
 //! - [`reap`]: the second kill clock, which needs none of the above.
 //! - [`socket`], [`intake`], [`job`]: what users ask for; [`metrics`]: what their monitoring asks; [`mcp`]: what their
@@ -38,6 +39,7 @@ pub mod preflight;
 pub mod purse;
 pub mod reap;
 pub mod roles;
+pub mod seller;
 pub mod socket;
 pub mod spec;
 pub mod strategy;

@@ -13,6 +13,8 @@ use indexer::{
     rows::{AgreementRow, KeyAccountRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
 };
 
+use crate::seller::Seller;
+
 /// Newest agreements of a wallet or provider that are looked at.
 const AGREEMENTS_SEEN: usize = 2_000;
 /// Live agreements of a wallet: far above the jobs a keeper takes at once.
@@ -82,14 +84,18 @@ pub struct BookView {
     pub recent: Vec<u8>,
 }
 
-/// What a provider decides on.
+/// What a provider's node decides on.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderView {
-    /// Its own row, once registered.
+    /// The provider's row, once registered.
     pub row: Option<ProviderRow>,
-    /// Its active offers.
+    /// Whether other keys may act for it.
+    pub has_operators: bool,
+    /// Whether this node's key may.
+    pub may_act: bool,
+    /// The node's offers: those that it names, or all that take bids.
     pub offers: Vec<OfferRow>,
-    /// Its rentals that can still change.
+    /// The node's rentals that can still change.
     pub rentals: Vec<AgreementRow>,
     /// Best bid of every book of its class.
     pub heads: Vec<(BookId, AgreementId)>,
@@ -100,12 +106,12 @@ pub struct ProviderView {
 }
 
 /// Whose view it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Viewer {
     /// Wallet and session key of the agent.
     pub agent: Option<(Address, Address)>,
-    /// Provider and its class.
-    pub provider: Option<(Address, HardwareClass)>,
+    /// Node of a provider.
+    pub provider: Option<Seller>,
 }
 
 impl MarketView {
@@ -116,8 +122,7 @@ impl MarketView {
     pub fn read(snapshot: &Snapshot<'_>, viewer: Viewer) -> Result<Option<Self>, IndexError> {
         let Some(head) = snapshot.head() else { return Ok(None) };
         let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, wallet, key)).transpose()?;
-        let provider =
-            viewer.provider.map(|(address, class)| ProviderView::read(snapshot, address, class)).transpose()?;
+        let provider = viewer.provider.map(|seller| ProviderView::read(snapshot, &seller)).transpose()?;
         Ok(Some(Self { head, agent, provider }))
     }
 }
@@ -191,20 +196,30 @@ impl BookView {
 }
 
 impl ProviderView {
-    fn read(snapshot: &Snapshot<'_>, address: Address, class: HardwareClass) -> Result<Self, IndexError> {
+    fn read(snapshot: &Snapshot<'_>, seller: &Seller) -> Result<Self, IndexError> {
+        let (address, class) = (seller.provider, seller.class);
         let mut heads = Vec::new();
         for bits in 0..contracts::ids::BOOKS_PER_CLASS {
             let book = BookId { class: class.number(), bucket: bits >> 1, preemptible: bits & 1 == 1 };
             heads.extend(snapshot.open_bids(book, 1)?.first().map(|bid| (book, bid.id)));
         }
+        let mut offers = match &seller.offers {
+            Some(named) => {
+                let found = named.iter().map(|id| snapshot.offer(*id)).collect::<Result<Vec<_>, _>>()?;
+                found.into_iter().flatten().collect()
+            }
+            None => snapshot.offers(class.number(), OFFERS_SEEN)?,
+        };
+        offers.retain(|offer| offer.provider == address);
+        let mut rentals = snapshot.agreements_by_provider(address, true, AGREEMENTS_SEEN)?;
+        rentals.retain(|row| seller.works_on(row));
+        let about = snapshot.provider(address)?;
         Ok(Self {
-            row: snapshot.provider(address)?.map(|provider| provider.row),
-            offers: snapshot
-                .offers(class.number(), OFFERS_SEEN)?
-                .into_iter()
-                .filter(|offer| offer.provider == address)
-                .collect(),
-            rentals: snapshot.agreements_by_provider(address, true, AGREEMENTS_SEEN)?,
+            has_operators: about.as_ref().is_some_and(|about| !about.operators.is_empty()),
+            may_act: seller.is_owner() || snapshot.is_operator(address, seller.account)?,
+            row: about.map(|about| about.row),
+            offers,
+            rentals,
             heads,
             credit: snapshot.credit(address)?,
             base_price: snapshot.class_base(class.number())?,

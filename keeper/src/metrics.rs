@@ -25,7 +25,7 @@ use prometheus_client::{
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 
-use crate::{act::containers::Engine, clock::now_s, job::JobState, journal::Journal};
+use crate::{act::containers::Engine, clock::now_s, job::JobState, journal::Journal, seller::Seller};
 
 /// Form of the answer.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -99,8 +99,8 @@ pub struct Source {
     pub data_dir: PathBuf,
     /// Wallet and session key.
     pub agent: Option<(Address, Address)>,
-    /// Address of the provider, and its engine.
-    pub provider: Option<(Address, Engine)>,
+    /// Node of a provider, and its engine.
+    pub provider: Option<(Seller, Engine)>,
     /// EIP-155 id.
     pub chain_id: u64,
     /// Unix seconds of the start.
@@ -238,8 +238,11 @@ impl Gauges<'_> {
                 account.map_or(Amount::ZERO, |account| account.credit),
             );
         }
-        if let Some((address, _)) = &source.provider {
-            for row in snapshot.agreements_by_provider(*address, true, RENTALS_COUNTED)? {
+        if let Some((seller, _)) = &source.provider {
+            let address = &seller.provider;
+            let mut rows = snapshot.agreements_by_provider(*address, true, RENTALS_COUNTED)?;
+            rows.retain(|row| seller.works_on(row));
+            for row in rows {
                 rentals.get_or_create(&BySide { side: "provider", state: status_name(row.status) }).inc();
             }
             if let Some(provider) = snapshot.provider(*address)? {

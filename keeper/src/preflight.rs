@@ -14,7 +14,7 @@ use alloy::{
 };
 use contracts::errors::describe_revert;
 use revm::{
-    Context, ExecuteCommitEvm, MainBuilder, MainContext,
+    Context, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
     context::TxEnv,
     context_interface::result::ExecutionResult,
     database::CacheDB,
@@ -47,6 +47,7 @@ pub struct ContractCall {
 pub struct Preflighted {
     call: ContractCall,
     gas_limit: u64,
+    changes: bool,
 }
 
 impl Preflighted {
@@ -60,9 +61,16 @@ impl Preflighted {
         self.gas_limit
     }
 
+    /// Whether it changed anything of the contract called.
+    pub fn changes(&self) -> bool {
+        self.changes
+    }
+
     /// A call that makes `inner` calls, each of which ran here, and needs `overhead_gas` besides them.
     pub fn wrapping(call: ContractCall, inner: &[Ran], overhead_gas: u64) -> Self {
-        Self { call, gas_limit: Self::wrapping_gas(inner, overhead_gas).min(MAX_TRANSACTION_GAS) }
+        let gas_limit = Self::wrapping_gas(inner, overhead_gas).min(MAX_TRANSACTION_GAS);
+        let changes = inner.iter().any(|ran| ran.changes);
+        Self { call, gas_limit, changes }
     }
 
     /// Gas that [`Self::wrapping`] would offer, were there no bound.
@@ -76,6 +84,7 @@ impl Preflighted {
 #[derive(Clone, Copy, Debug)]
 pub struct Ran {
     gas_used: u64,
+    changes: bool,
 }
 
 impl Ran {
@@ -115,8 +124,8 @@ impl Preflight {
     /// # Errors
     /// [`PreflightError::Reverted`] with the decoded reason.
     pub async fn check(&self, call: ContractCall) -> Result<Preflighted, PreflightError> {
-        let used = self.gas_used(call.clone()).await?;
-        Ok(Preflighted { call, gas_limit: used + used / 4 + GAS_MARGIN })
+        let Ran { gas_used: used, changes } = self.run_one(call.clone()).await?;
+        Ok(Preflighted { call, gas_limit: used + used / 4 + GAS_MARGIN, changes })
     }
 
     /// Gas that `call` uses when it succeeds.
@@ -124,8 +133,12 @@ impl Preflight {
     /// # Errors
     /// [`PreflightError::Reverted`] with the decoded reason.
     pub async fn gas_used(&self, call: ContractCall) -> Result<u64, PreflightError> {
+        self.run_one(call).await.map(|ran| ran.gas_used)
+    }
+
+    async fn run_one(&self, call: ContractCall) -> Result<Ran, PreflightError> {
         let ran = self.run(vec![call]).await?.pop();
-        ran.unwrap_or_else(|| Err(PreflightError::Unavailable("nothing ran".into()))).map(|ran| ran.gas_used)
+        ran.unwrap_or_else(|| Err(PreflightError::Unavailable("nothing ran".into())))
     }
 
     /// Runs `calls` one after the other, each on the state that those before it left; one that reverts changes nothing.
@@ -206,10 +219,13 @@ fn execute(
             .chain_id(Some(chain_id))
             .build()
             .map_err(|error| PreflightError::Unavailable(format!("{error:?}")))?;
-        let result = evm.transact_commit(tx).map_err(|error| unavailable(&error))?;
+        let ran = evm.transact(tx).map_err(|error| unavailable(&error))?;
+        let changes = ran.state.get(&call.to).is_some_and(|account| account.changed_storage_slots().next().is_some());
+        evm.commit(ran.state);
+        let result = ran.result;
         let used = result.tx_gas_used();
         answers.push(match result {
-            ExecutionResult::Success { .. } => Ok(Ran { gas_used: used }),
+            ExecutionResult::Success { .. } => Ok(Ran { gas_used: used, changes }),
             ExecutionResult::Revert { output, .. } => Err(PreflightError::Reverted(describe_revert(&output))),
             ExecutionResult::Halt { reason, .. } => Err(PreflightError::Reverted(format!("halted: {reason:?}"))),
         });

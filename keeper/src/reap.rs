@@ -9,6 +9,7 @@ use crate::{
     act::containers::{Engine, EngineConfig},
     clock::now_s,
     config::EngineKind,
+    daemon::known_node_id,
 };
 
 /// What `keeper reap` is told.
@@ -26,18 +27,22 @@ pub struct ReapArgs {
     /// Folder of the processes, `processes` in the keeper's data folder.
     #[arg(long, required_if_eq("engine", "process"))]
     pub state_dir: Option<PathBuf>,
+    /// Only workers of the keeper with this data folder: other nodes on the same engine have a timer of their own.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
 }
 
-/// Ends and removes every worker of any keeper whose deadline and grace have passed, and prints each. The exit code is 1 when
-/// one could not be removed.
+/// Ends and removes every worker, of any keeper or of the one that is named, whose deadline and grace have passed, and prints
+/// each. The exit code is 1 when one could not be removed.
 ///
 /// # Errors
-/// When the engine does not answer.
+/// When the engine does not answer, or the data folder has no node's name.
 pub async fn run(args: ReapArgs) -> eyre::Result<ExitCode> {
+    let only = args.data_dir.as_deref().map(known_node_id).transpose()?;
     let engine = match args.engine {
         EngineKind::Docker => {
             // Nothing is started in this name.
-            let owner = String::new();
+            let owner = only.clone().unwrap_or_default();
             Engine::connect(&EngineConfig::Docker { socket: args.docker_socket, owner }).await?
         }
         EngineKind::Process => {
@@ -47,7 +52,8 @@ pub async fn run(args: ReapArgs) -> eyre::Result<ExitCode> {
         }
     };
     let now = now_s();
-    let (reaped, failure) = engine.reap_all(now.saturating_sub(args.grace.as_secs())).await?;
+    let due_s = now.saturating_sub(args.grace.as_secs());
+    let (reaped, failure) = engine.reap_late(only.as_deref(), due_s).await?;
     for gone in &reaped {
         let late_s = now.saturating_sub(gone.deadline_unix_s);
         anstream::println!("{} removed, {late_s} s past its deadline", gone.name);

@@ -4,6 +4,7 @@
 //! downloads go on where they were cut off. What comes from a provider is a stranger's: sizes are capped, hashes are
 //! checked before a file gets its name, and paths cannot leave their folder.
 
+mod nodes;
 mod pauses;
 mod pinned;
 mod transfer;
@@ -27,6 +28,7 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 
+pub use self::nodes::{Nodes, Sought};
 pub(super) use self::transfer::hashed;
 use self::{pauses::Pauses, pinned::Pinned};
 use super::{

@@ -12,6 +12,8 @@ use reqwest::{Certificate, Url};
 
 /// Longest endpoint, bytes.
 const MAX_ENDPOINT_BYTES: usize = 512;
+/// Nodes of a provider at most: what is published is 256 bytes long at most.
+pub const MAX_NODES: usize = 8;
 /// Longest wait for a name to resolve.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
 
@@ -110,7 +112,25 @@ pub enum GuardError {
     },
 }
 
-/// Checks and resolves an endpoint.
+/// The nodes of a provider, by what it published: endpoints with spaces between them.
+///
+/// # Errors
+/// [`GuardError::Form`] when they are none, or too many.
+pub fn nodes(published: &str) -> Result<Vec<&str>, GuardError> {
+    let nodes: Vec<_> = published.split_ascii_whitespace().take(MAX_NODES + 1).collect();
+    let why = match nodes.len() {
+        0 => "it is empty".to_owned(),
+        1..=MAX_NODES => return Ok(nodes),
+        _ => format!("it has more than {MAX_NODES} nodes"),
+    };
+    Err(GuardError::Form { endpoint: shown(published), why })
+}
+
+fn shown(endpoint: &str) -> String {
+    endpoint.chars().take(100).collect::<String>().escape_debug().to_string()
+}
+
+/// Checks and resolves the endpoint of one node.
 ///
 /// # Errors
 /// [`GuardError`].
@@ -138,12 +158,12 @@ pub async fn resolve(endpoint: &str, reach: &Reach) -> Result<Endpoint, GuardErr
 }
 
 fn parse(endpoint: &str) -> Result<Url, GuardError> {
-    let shown = || endpoint.chars().take(100).collect::<String>().escape_debug().to_string();
-    let refuse = |why: &str| Err(GuardError::Form { endpoint: shown(), why: why.to_owned() });
+    let refuse = |why: &str| Err(GuardError::Form { endpoint: shown(endpoint), why: why.to_owned() });
     if endpoint.len() > MAX_ENDPOINT_BYTES {
         return refuse("it is longer than 512 bytes");
     }
-    let url = Url::parse(endpoint).map_err(|error| GuardError::Form { endpoint: shown(), why: error.to_string() })?;
+    let url =
+        Url::parse(endpoint).map_err(|error| GuardError::Form { endpoint: shown(endpoint), why: error.to_string() })?;
     if !matches!(url.scheme(), "http" | "https") {
         return refuse("its scheme is neither http nor https");
     }
@@ -279,6 +299,17 @@ mod tests {
             "::127.0.0.1",
         ] {
             assert!(not_public(other.parse().unwrap()).is_some(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_provider_has_one_to_eight_nodes() {
+        assert_eq!(nodes("https://a.example").unwrap(), ["https://a.example"]);
+        assert_eq!(nodes(" https://a.example  https://b.example\n").unwrap().len(), 2);
+        assert_eq!(nodes(&"https://a.example ".repeat(8)).unwrap().len(), 8);
+        for (published, word) in [("", "empty"), ("  ", "empty"), (&"https://a.example ".repeat(9), "more than 8")] {
+            let error = nodes(published).unwrap_err().to_string();
+            assert!(error.contains(word), "{published:?}: {error}");
         }
     }
 

@@ -19,7 +19,7 @@ pub mod server;
 pub mod store;
 
 pub use self::{
-    client::{Client, ClientAuth, ClientError, PushReport},
+    client::{Client, ClientAuth, ClientError, Nodes, PushReport, Sought},
     guard::{CaError, Reach},
     server::{
         Access, BlobEvent, RentalAccess, RentalView, Seen, ServerConfig, ServerLimits, ServerState, Tls, TlsError,

@@ -14,7 +14,7 @@
 //!
 //! Every request is signed by the key that placed the bid ([`super::auth`]) and served once. Refusals are problem
 //! documents; the one for an unknown rental says how far this provider's index is, so that an agent whose own is
-//! further waits instead of giving up. Bodies come as they are: no content encoding is taken.
+//! further waits instead of giving up; a rental of the provider that another node works for is 421 Misdirected Request. Bodies come as they are: no content encoding is taken.
 //!
 //! [`ServerLimits`] caps connections, headers, bodies, waits and transfers, for each client and for all.
 
@@ -81,6 +81,10 @@ pub struct RentalAccess {
     pub agent: Address,
     /// The provider whose rental it is.
     pub provider: Address,
+    /// The offer that it takes a slot of.
+    pub offer: u64,
+    /// Whether this node of the provider works for the offer.
+    pub here: bool,
     /// Where the rental stands.
     pub status: Status,
     /// Hash of its spec.

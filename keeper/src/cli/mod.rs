@@ -8,6 +8,7 @@ mod key;
 mod market;
 mod mcp;
 mod offer;
+mod operator;
 mod owner;
 mod provider;
 mod rent;
@@ -61,10 +62,13 @@ enum Command {
     /// Create, fund, limit and empty an agent's wallet, and say which keys may spend from it.
     #[command(subcommand)]
     Wallet(wallet::Wallet),
-    /// List, change or close what this keeper sells.
+    /// Post an offer; list, change or close what a keeper sells.
     #[command(subcommand)]
     Offer(offer::Offer),
-    /// Register a provider, its endpoint and its operators; pull its earnings.
+    /// Say which keys may act for a provider: those of its fleet's nodes.
+    #[command(subcommand)]
+    Operator(operator::Operator),
+    /// Register a provider and its endpoints; pull its earnings.
     #[command(subcommand)]
     Provider(provider::Provider),
     /// List, show and rule on disputes.
@@ -102,6 +106,7 @@ pub(crate) fn run(cli: Cli) -> eyre::Result<ExitCode> {
         }
         Command::Wallet(wallet) => runtime()?.block_on(wallet.run()),
         Command::Offer(offer) => runtime()?.block_on(offer.run()),
+        Command::Operator(operator) => runtime()?.block_on(operator.run()),
         Command::Provider(provider) => runtime()?.block_on(provider.run()),
         Command::Dispute(dispute) => runtime()?.block_on(dispute.run()),
         Command::Market(market) => runtime()?.block_on(market.run()),

@@ -1,5 +1,7 @@
 //! `keeper offer`: what a provider's keeper sells.
 
+mod post;
+
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -11,11 +13,13 @@ use super::{Client, amount, date, print_json, table::Table, text};
 
 #[derive(Subcommand)]
 pub(super) enum Offer {
+    /// Post one by hand, for a node that names its offers. Prints its number.
+    Post(post::Post),
     /// This provider's offers, closed ones too.
     List(List),
     /// Change the lowest price of an offer, or how long it stands.
     Update(Update),
-    /// End an offer: its free bonds come back, rentals that hold a slot go on. Pauses the keeper.
+    /// End an offer: its free bonds come back, rentals that hold a slot go on. Pauses a keeper that would post another.
     Close(Close),
 }
 
@@ -53,6 +57,7 @@ pub(super) struct Close {
 impl Offer {
     pub(super) async fn run(self) -> eyre::Result<ExitCode> {
         match self {
+            Self::Post(post) => post.run().await,
             Self::List(list) => list.run().await,
             Self::Update(Update { reserve_per_hour: None, valid_for: None, .. }) => {
                 bail!("nothing to change: give --reserve-per-hour or --valid-for")
@@ -76,11 +81,20 @@ impl List {
         if self.json {
             return print_json(&body);
         }
-        let mut table =
-            Table::new(&["OFFER", "STATE", "CLASS", "IN USE", "FROM, PER HOUR", "BOND PER SLOT", "VALID UNTIL"]);
+        let mut table = Table::new(&[
+            "OFFER",
+            "NODE",
+            "STATE",
+            "CLASS",
+            "IN USE",
+            "FROM, PER HOUR",
+            "BOND PER SLOT",
+            "VALID UNTIL",
+        ]);
         for offer in body["offers"].as_array().into_iter().flatten() {
             table.row([
                 text(&offer["offer"]),
+                if offer["this_node"] == true { "this" } else { "another" }.into(),
                 if offer["open"] == true { "open" } else { "closed" }.into(),
                 text(&offer["class"]),
                 format!("{} of {}", text(&offer["used"]), text(&offer["slots"])),

@@ -115,7 +115,7 @@ impl Owner {
         let is_own = |account: &Value| {
             account.as_str().and_then(|account| account.parse().ok()).is_some_and(|account: Address| account == own)
         };
-        if relayers.chain([&status["provider"]["address"]]).any(is_own) {
+        if relayers.chain([&status["provider"]["account"]]).any(is_own) {
             bail!(
                 "{own} is the account of the keeper that runs in {}: it sends this account's transactions alone; stop it \
                  first (`keeper stop`), or use another key",

@@ -10,17 +10,20 @@ use contracts::{
 };
 use eyre::{Context as _, bail};
 
+use keeper::blobs::guard::MAX_NODES;
+
 use super::{
     owner::{ChainArgs, OwnerArgs},
     table::print_facts,
 };
 
+/// What the market keeps of an endpoint.
+const MAX_PUBLISHED_BYTES: usize = 256;
+
 #[derive(Subcommand)]
 pub(super) enum Provider {
     /// Register as a provider, or publish another endpoint.
     Register(Register),
-    /// Let another key act for the provider, or no longer.
-    Operator(Operator),
     /// Whether an address is a provider, what it holds and what it has earned and not pulled.
     Show(Show),
     /// Pull earnings and returned bonds from the market.
@@ -31,20 +34,10 @@ pub(super) enum Provider {
 pub(super) struct Register {
     #[command(flatten)]
     owner: OwnerArgs,
-    /// URL at which agents reach the provider's keeper: http(s)://host[:port].
-    #[arg(long)]
-    endpoint: reqwest::Url,
-}
-
-#[derive(Args)]
-pub(super) struct Operator {
-    /// The operator's address, never the key itself.
-    operator: Address,
-    #[command(flatten)]
-    owner: OwnerArgs,
-    /// Take the right away.
-    #[arg(long)]
-    forbid: bool,
+    /// URL at which agents reach the provider's keeper: http(s)://host[:port]. Again for each node of a fleet; or one
+    /// s3://NAME/PREFIX that all of them use.
+    #[arg(long = "endpoint", value_name = "URL", required = true)]
+    endpoints: Vec<String>,
 }
 
 #[derive(Args)]
@@ -68,7 +61,6 @@ impl Provider {
     pub(super) async fn run(self) -> eyre::Result<ExitCode> {
         match self {
             Self::Register(register) => register.run().await,
-            Self::Operator(operator) => operator.run().await,
             Self::Show(show) => show.run().await,
             Self::Withdraw(withdraw) => withdraw.run().await,
         }
@@ -77,11 +69,7 @@ impl Provider {
 
 impl Register {
     async fn run(self) -> eyre::Result<ExitCode> {
-        let url = &self.endpoint;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.path() != "/" || url.query().is_some() {
-            bail!("'{url}' is no endpoint: write http(s)://host[:port]");
-        }
-        let endpoint = url.as_str().trim_end_matches('/').to_owned();
+        let endpoint = published(&self.endpoints)?;
         let owner = self.owner.open().await?;
         let data = Market::registerProviderCall { endpoint: endpoint.clone() }.abi_encode();
         if owner.send(owner.chain.config.chain.market, data, "registering the provider").await?.is_some() {
@@ -91,22 +79,33 @@ impl Register {
     }
 }
 
-impl Operator {
-    async fn run(self) -> eyre::Result<ExitCode> {
-        let owner = self.owner.open().await?;
-        let at = owner.chain.config.chain.market;
-        let market = Market::new(at, &owner.chain.provider);
-        if !market.isProvider(owner.address()).call().await.wrap_err("reading the provider")? {
-            bail!("{} is no provider yet; `keeper provider register` makes it one", owner.address());
+/// What is published: all endpoints, with spaces between them, or one bucket.
+fn published(endpoints: &[String]) -> eyre::Result<String> {
+    if let Some(bucket) = endpoints.iter().find(|endpoint| endpoint.starts_with("s3://")) {
+        if endpoints.len() > 1 {
+            bail!("{bucket} is a bucket: all nodes use it, so publish it alone");
         }
-        let allowed = !self.forbid;
-        let data = Market::setOperatorCall { operator: self.operator, allowed }.abi_encode();
-        if owner.send(at, data, "changing the operator").await?.is_some() {
-            let may = if allowed { "may act" } else { "may no longer act" };
-            anstream::println!("{} {may} for provider {}", self.operator, owner.address());
-        }
-        Ok(ExitCode::SUCCESS)
+        return Ok(bucket.clone());
     }
+    let mut urls = Vec::with_capacity(endpoints.len());
+    for text in endpoints {
+        let is_endpoint = |url: &reqwest::Url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && url.query().is_none()
+        };
+        let url = text.parse().ok().filter(is_endpoint);
+        let Some(url) = url else { bail!("'{text}' is no endpoint: write http(s)://host[:port]") };
+        urls.push(url.as_str().trim_end_matches('/').to_owned());
+    }
+    let all = urls.join(" ");
+    if urls.len() > MAX_NODES || all.len() > MAX_PUBLISHED_BYTES {
+        bail!(
+            "{} endpoints of {} bytes together are too many: at most {MAX_NODES} of {MAX_PUBLISHED_BYTES} bytes; use shorter \
+             names",
+            urls.len(),
+            all.len()
+        );
+    }
+    Ok(all)
 }
 
 impl Show {
@@ -147,5 +146,33 @@ impl Withdraw {
             anstream::println!("{credit} sent to {to}");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::published;
+
+    #[track_caller]
+    fn check(endpoints: &[&str], expect: &str) {
+        let endpoints: Vec<_> = endpoints.iter().map(|text| (*text).to_owned()).collect();
+        match published(&endpoints) {
+            Ok(text) => assert_eq!(text, expect),
+            Err(error) => assert!(!expect.is_empty() && error.to_string().contains(expect), "{error}"),
+        }
+    }
+
+    #[test]
+    fn endpoints_of_all_nodes_are_published_as_one() {
+        check(&["https://a.example/"], "https://a.example");
+        check(&["https://a.example", "http://10.0.0.1:9000"], "https://a.example http://10.0.0.1:9000");
+        check(&["s3://bucket/prefix"], "s3://bucket/prefix");
+        check(&["s3://bucket/prefix", "https://a.example"], "publish it alone");
+        check(&["https://a.example/path"], "is no endpoint");
+        check(&["https://a.example https://b.example"], "is no endpoint");
+        check(&["ftp://a.example"], "is no endpoint");
+        check(&["https://a.example"; 9], "too many");
+        check(&[format!("https://{}.example", "a".repeat(60)).as_str(); 4], "too many");
     }
 }

@@ -89,6 +89,7 @@ fn provider(provider: &Value) {
     anstream::println!("\nprovider");
     let mut facts = vec![
         ("address", text(&provider["address"])),
+        ("acts by", text(&provider["account"])),
         ("endpoint", text(&provider["endpoint"])),
         (
             "sells",

@@ -1,6 +1,8 @@
 //! Whether the world is as a configuration says: keys open, the chain is the right one, contracts are where they should
 //! be, the engine answers, ports are free. Nothing is changed.
 
+mod node;
+
 use std::net::SocketAddr;
 
 use alloy::{
@@ -19,6 +21,7 @@ use crate::{
     act::containers::{Engine, EngineConfig},
     blobs::{Reach, Tls},
     keys,
+    seller::Seller,
     socket::SOCKET_NAME,
 };
 
@@ -251,9 +254,15 @@ impl Findings {
         let (Some(set), Some(address)) = (&config.provider, keys.provider) else { return };
         self.gas("provider.key", address, provider).await;
         let market = Market::new(config.chain.market, provider);
+        let seller = Seller::of(set, address);
+        self.node(set, &seller, &market).await;
         let base = market.classBase(set.class.number()).call().await.unwrap_or_default();
         if base == 0 {
             return self.bad("provider.class", format!("the market has no class {}; sell another", set.class));
+        }
+        if seller.offers.is_some() {
+            // Their owner paid the bonds.
+            return;
         }
         let registered = market.isProvider(address).call().await.unwrap_or_default();
         let credit = market.creditOf(address).call().await.map(Amount::from).unwrap_or_default();
@@ -304,19 +313,23 @@ impl Findings {
     fn endpoint(&mut self, config: &Config, provider: &ProviderConfig) {
         let field = "provider.endpoint";
         let published = provider.published(provider.listen);
+        let how = match provider.offers {
+            Some(_) => "is for the provider's owner to publish, beside the other nodes'",
+            None => "is published",
+        };
         let is_url = |text: &str| {
             reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         };
         match (&provider.bucket, &provider.endpoint) {
-            (Some(_), _) => self.good("provider.bucket", format!("{published} is published")),
+            (Some(_), _) => self.good("provider.bucket", format!("{published} {how}")),
             (None, Some(endpoint)) if !is_url(endpoint) => {
                 self.bad(field, format!("'{endpoint}' is no http(s)://host[:port]"))
             }
             (None, None) if config.chain.preset != Preset::Demo => self.bad(
                 field,
-                format!("{published} is published, since none is given; give the URL at which agents reach this node"),
+                format!("{published} {how}, since none is given; give the URL at which agents reach this node"),
             ),
-            _ => self.good(field, format!("{published} is published")),
+            _ => self.good(field, format!("{published} {how}")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use alloy::primitives::Address;
 use contracts::{classes::HardwareClass, params::Preset, units::Amount};
 use serde::{Deserialize, Serialize};
 
@@ -11,18 +12,24 @@ use super::{BucketConfig, KeyConfig, Price, duration_text};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
-    /// Key that owns the offer, its bond and its earnings; it also pays for gas.
+    /// Key that sells, and pays for gas: the provider's own, or with `owner` that of one of its operators.
     pub key: KeyConfig,
+    /// The provider, which owns offers, bonds and earnings; the key's own address if absent.
+    pub owner: Option<Address>,
+    /// Offers that this node works for, and no others: each is named by one node. If absent, the keeper is its provider's
+    /// only one, and posts its own.
+    pub offers: Option<Vec<u64>>,
     /// Hardware class sold.
     pub class: HardwareClass,
-    /// Rentals at once.
+    /// Rentals at once, whatever the offers' slots.
     pub slots: u16,
-    /// Lowest price per hour.
+    /// Lowest price per hour of an offer that it posts.
+    #[serde(default)]
     pub reserve_per_hour: Price,
-    /// Longest rental taken.
+    /// Longest rental of an offer that it posts.
     #[serde(default = "default_max_duration", with = "duration_text")]
     pub max_duration: Duration,
-    /// Whether it takes pre-emptible work too.
+    /// Whether an offer that it posts takes pre-emptible work too.
     #[serde(default)]
     pub preemptible: bool,
     /// Address the data plane listens on.
@@ -57,6 +64,9 @@ pub struct ProviderConfig {
     #[serde(default)]
     pub withdraw_above: Price,
 }
+
+/// Offers that a node names at most.
+const MAX_OFFERS: usize = 64;
 
 /// PEM files, read again when they change.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -140,8 +150,36 @@ impl ProviderConfig {
                         set provider.tls, or endpoint to an https:// proxy, or allow_plain_http = true"
                 .into());
         }
-        if self.reserve_per_hour.0 == Amount::ZERO {
+        self.check_offers()?;
+        if self.offers.is_none() && self.reserve_per_hour.0 == Amount::ZERO {
             return Err("provider.reserve_per_hour = 0; state the lowest price you sell at".into());
+        }
+        Ok(())
+    }
+
+    fn check_offers(&self) -> Result<(), String> {
+        let Some(offers) = &self.offers else {
+            return match self.owner {
+                Some(owner) => Err(format!(
+                    "provider.offers is missing: name those of {owner} that this node works for (`keeper offer post` \
+                     makes one)"
+                )),
+                None => Ok(()),
+            };
+        };
+        if !(1..=MAX_OFFERS).contains(&offers.len()) {
+            return Err(format!("provider.offers names {}; name 1 to {MAX_OFFERS}, or leave it out", offers.len()));
+        }
+        let twice = offers.iter().enumerate().find(|(at, offer)| offers[..*at].contains(offer));
+        if let Some((_, offer)) = twice {
+            return Err(format!("provider.offers names offer {offer} twice; remove one"));
+        }
+        if self.reserve_per_hour.0 != Amount::ZERO {
+            return Err(
+                "provider.reserve_per_hour is for a keeper that posts its own offer, but provider.offers names \
+                        posted ones, which have theirs (`keeper offer update`); remove it"
+                    .into(),
+            );
         }
         Ok(())
     }

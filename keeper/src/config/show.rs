@@ -23,6 +23,8 @@ pub fn document(config: &Config) -> Value {
     let provider = config.provider.as_ref().map(|provider| {
         json!({
             "key": key(&provider.key),
+            "owner": provider.owner,
+            "offers": provider.offers,
             "class": provider.class,
             "slots": provider.slots,
             "reserve_per_hour": provider.reserve_per_hour.0.to_string(),

@@ -86,6 +86,27 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn a_node_of_a_fleet_names_its_offers() {
+    let owner = "owner = \"0x0000000000000000000000000000000000000009\"";
+    let with = |lines: &str| load(&GOOD.replace("reserve_per_hour = \"0.01\"", lines));
+    let provider = with(&format!("{owner}\noffers = [7, 8]")).unwrap().provider.unwrap();
+    assert_eq!((provider.owner, provider.offers.as_deref()), (Some(Address::with_last_byte(9)), Some(&[7, 8][..])));
+    with("offers = [7]").unwrap();
+    for (lines, word) in [
+        (format!("reserve_per_hour = \"0.01\"\n{owner}"), "provider.offers is missing"),
+        ("offers = []".to_owned(), "names 0"),
+        (format!("offers = {:?}", (0..65).collect::<Vec<_>>()), "names 65"),
+        ("offers = [7, 8, 7]".to_owned(), "offer 7 twice"),
+        ("offers = [7]\nreserve_per_hour = \"0.01\"".to_owned(), "provider.reserve_per_hour"),
+        (String::new(), "provider.reserve_per_hour = 0"),
+        ("offers = [7]\nowner = \"me\"".to_owned(), "owner"),
+    ] {
+        let error = with(&lines).unwrap_err().to_string();
+        assert!(error.contains(word), "{word}: {error}");
+    }
+}
+
+#[test]
 fn every_error_names_line_and_key() {
     for (from, to, line, key) in [
         ("slots = 2", "slots = 0", 13, "slots"),

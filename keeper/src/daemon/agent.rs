@@ -10,7 +10,7 @@ use tracing::info;
 use super::{Hands, bucket::bucket, jobs_dir};
 use crate::{
     act::{errands::Courier, relay::Session},
-    blobs::Reach,
+    blobs::{Nodes, Reach},
     config::{AgentConfig, Config},
     keeper::AgentSide,
     purse::Purse,
@@ -44,6 +44,7 @@ pub(super) async fn agent_side(
             .iter()
             .map(|config| Ok((config.url.clone(), bucket(config)?)))
             .collect::<eyre::Result<_>>()?,
+        nodes: Nodes::default(),
         min_billed_s: chain.preset.params().min_billed_s,
         jobs_dir: jobs_dir(data_dir),
     };

@@ -2,7 +2,6 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use alloy::primitives::Address;
 use contracts::ids::AgreementId;
 use eyre::{Context as _, OptionExt as _};
 use indexer::{Index, rows::Status};
@@ -18,6 +17,7 @@ use crate::{
     clock::now_s,
     config::BucketConfig,
     keys,
+    seller::Seller,
 };
 
 /// Between two looks at the bucket.
@@ -45,24 +45,25 @@ pub(super) fn bucket(config: &BucketConfig) -> eyre::Result<Bucket> {
 
 pub(super) fn mirror(
     bucket: Bucket,
-    provider: Address,
+    seller: Seller,
     index: Index,
     store: Store,
     events: mpsc::Sender<BlobEvent>,
 ) -> Mirror {
-    let of_live = index.clone();
+    let (of_live, own) = (index.clone(), seller.clone());
+    // Nodes of a fleet may share a bucket: each takes in what is for its own offers.
     let live = move || {
         let snapshot = of_live.snapshot().ok();
-        let rows = snapshot.and_then(|snapshot| snapshot.agreements_by_provider(provider, true, MAX_LIVE).ok());
-        rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
+        let rows = snapshot.and_then(|snapshot| snapshot.agreements_by_provider(own.provider, true, MAX_LIVE).ok());
+        rows.unwrap_or_default().into_iter().filter(|row| own.works_on(row)).map(|row| row.id).collect()
     };
     let standing = move |rental: AgreementId| {
         let row = index.snapshot().ok().and_then(|snapshot| snapshot.agreement(rental).ok().flatten());
-        let Some((row, access)) = row.and_then(|row| access_of(&row).map(|access| (row, access))) else {
+        let Some((row, access)) = row.and_then(|row| access_of(&row, &seller).map(|access| (row, access))) else {
             return Standing::Other;
         };
         match row.status {
-            _ if access.provider != provider => Standing::Other,
+            _ if access.provider != seller.provider || !access.here => Standing::Other,
             Status::Confirmed => Standing::Waiting(access),
             _ if access.open_until_unix_s <= now_s() => Standing::Over,
             _ => Standing::Other,

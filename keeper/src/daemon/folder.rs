@@ -35,6 +35,17 @@ pub(super) fn owner_of(data_dir: &Path) -> String {
     }
 }
 
+/// The name of a keeper's data folder, which it must have by now.
+///
+/// # Errors
+/// When there is none: then the folder is no keeper's that ever sold.
+pub fn known_node_id(data_dir: &Path) -> eyre::Result<String> {
+    let path = data_dir.join("node-id");
+    let id = std::fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+    eyre::ensure!(!id.is_empty(), "{} is not there; name the data folder of a provider's keeper", path.display());
+    Ok(id)
+}
+
 /// A random name of this data folder: two keepers on one engine never touch each other's containers.
 pub(super) fn node_id(data_dir: &Path) -> eyre::Result<String> {
     let path = data_dir.join("node-id");

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, EngineKind, ProviderConfig},
     event::Event,
     keeper::{GRACE_S, ProviderSide},
+    seller::Seller,
 };
 
 /// All blobs of a provider together, bytes.
@@ -43,7 +44,8 @@ pub(super) async fn provider_side(
     data_dir: &Path,
     hands: &Hands<'_>,
 ) -> eyre::Result<ProviderSide> {
-    let address = key.address();
+    let account = key.address();
+    let seller = Seller::of(provider, account);
     if !provider.worker.is_file() {
         bail!("provider.worker {} is no file; build the static worker first", provider.worker.display());
     }
@@ -73,15 +75,15 @@ pub(super) async fn provider_side(
     let server = ServerConfig {
         chain_id: config.chain.chain_id,
         market: config.chain.market,
-        provider: address,
+        provider: seller.provider,
         limits: ServerLimits::default(),
     };
     let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
     if let Some(config) = &provider.bucket {
-        let mirror = mirror(bucket(config)?, address, hands.index.clone(), store.clone(), blob_events.clone());
+        let mirror = mirror(bucket(config)?, seller.clone(), hands.index.clone(), store.clone(), blob_events.clone());
         hands.tasks.spawn(mirror.run(hands.stop.clone()));
     }
-    let state = ServerState::new(server, store.clone(), access(hands.index.clone()), blob_events);
+    let state = ServerState::new(server, store.clone(), access(hands.index.clone(), seller.clone()), blob_events);
     let stop = hands.stop.clone();
     hands.tasks.spawn(async move {
         if let Err(error) = serve(listener, tls, state, stop.cancelled_owned()).await {
@@ -105,7 +107,7 @@ pub(super) async fn provider_side(
         results.extend(hands.journal.result(rental)?.map(|result| (rental, result)));
     }
     let relay = hands.relay(config, key.clone(), None).await?;
-    info!(provider = %address, class = %provider.class, slots = provider.slots, engine = engine.name(), %image, %endpoint, "provider");
+    info!(provider = %seller.provider, %account, offers = ?seller.offers, class = %provider.class, slots = provider.slots, engine = engine.name(), %image, %endpoint, "provider");
     let workshop = Workshop {
         engine,
         image,
@@ -122,23 +124,25 @@ pub(super) async fn provider_side(
         chain_id: config.chain.chain_id,
         journal: hands.journal.clone(),
     };
-    Ok(ProviderSide { address, endpoint, workshop, relay, deliveries, results })
+    Ok(ProviderSide { seller, endpoint, workshop, relay, deliveries, results })
 }
 
 /// Who may talk about a rental over the data plane: the index says.
-fn access(index: Index) -> Access {
+fn access(index: Index, seller: Seller) -> Access {
     Arc::new(move |rental: AgreementId| {
         let Ok(snapshot) = index.snapshot() else { return Seen { block: 0, rental: None } };
         let block = snapshot.head().map_or(0, |head| head.number);
-        Seen { block, rental: snapshot.agreement(rental).ok().flatten().as_ref().and_then(access_of) }
+        Seen { block, rental: snapshot.agreement(rental).ok().flatten().and_then(|row| access_of(&row, &seller)) }
     })
 }
 
-pub(super) fn access_of(row: &AgreementRow) -> Option<RentalAccess> {
+pub(super) fn access_of(row: &AgreementRow, seller: &Seller) -> Option<RentalAccess> {
     let open_until_unix_s = row.ended.as_ref().map_or(u64::MAX, |ended| ended.time_s + GRACE_S);
     Some(RentalAccess {
         agent: row.agent,
         provider: row.provider()?,
+        offer: row.matched.as_ref()?.offer_id,
+        here: seller.works_on(row),
         status: row.status,
         spec_hash: row.spec_hash,
         open_until_unix_s,

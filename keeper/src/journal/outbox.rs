@@ -108,6 +108,11 @@ pub enum Verdict {
         /// Block.
         block: u64,
     },
+    /// It ran and had no effect, as it should: somebody else was faster.
+    Overtaken {
+        /// By whom or what.
+        error: String,
+    },
     /// It ran and had no effect, or never will.
     Refused {
         /// Why.

@@ -16,7 +16,7 @@ use crate::{
     event::{Done, Event, Intent, Outcome},
     job::{Job, JobId, JobState},
     journal::{Record, State},
-    ledger::{LEFT_OUT, REFUTED, UNSERVED},
+    ledger::{LEFT_OUT, OVERTAKEN, REFUTED, UNSERVED},
 };
 
 impl Keeper {
@@ -148,7 +148,8 @@ impl Keeper {
         // A transaction is told of when it is mined and again when it is final.
         let is_news = self.ledger.is_live(&key) && !record.state.is_live();
         self.ledger.note(key.clone(), &record);
-        if is_news {
+        let overtaken = result.as_ref().is_err_and(|error| error.starts_with(OVERTAKEN));
+        if is_news && !overtaken {
             self.counters.ended(record.intent.on_chain(), matches!(record.state, State::Done { .. }));
         }
         if let (true, State::Done { gas_wei, .. }) = (is_news, &record.state) {
@@ -164,6 +165,7 @@ impl Keeper {
             }
             Ok(Done::Worked) => self.worked(&record)?,
             Ok(Done::Mined { .. } | Done::TakenBack | Done::Delivered) => {}
+            Err(error) if overtaken => info!(%key, %error, "another was faster"),
             Err(error) => {
                 warn!(%key, attempt = record.attempt, %error, "did not work; it is tried again while it is wanted")
             }

@@ -15,6 +15,7 @@ use crate::{
     job::{JobId, JobState},
     journal::State,
     ledger::ABANDONED,
+    roles::provider::{least_bond, lowest_tick},
     socket::{Order, Reply},
 };
 
@@ -165,13 +166,18 @@ impl Keeper {
         if let Err(text) = self.own_offer(id)? {
             return Ok(Err(text));
         }
-        // Else the next look would list the slots anew.
-        if let Reply::Error { text } = self.pause(true) {
-            return Ok(Err(text));
-        }
-        let text = format!(
-            "offer {id} is being closed; this keeper is paused, so that it lists no other: `keeper resume` lists anew"
-        );
+        let lists_anew = self.provider.as_ref().is_some_and(|own| own.seller.offers.is_none());
+        let text = match lists_anew {
+            // Else the next look would list the slots anew.
+            true => match self.pause(true) {
+                Reply::Error { text } => return Ok(Err(text)),
+                _ => format!(
+                    "offer {id} is being closed; this keeper is paused, so that it lists no other: `keeper resume` lists \
+                     anew"
+                ),
+            },
+            false => format!("offer {id} is being closed; its owner posts others with `keeper offer post`"),
+        };
         self.plan_now(Intent::CloseOffer { offer: id }, "the operator closes the offer", text)
     }
 
@@ -180,8 +186,11 @@ impl Keeper {
             return Ok(Err("this keeper has no [provider] table; ask the provider's keeper".into()));
         };
         Ok(match self.index.snapshot()?.offer(id)? {
-            Some(offer) if offer.provider != own.address => {
+            Some(offer) if offer.provider != own.seller.provider => {
                 Err(format!("offer {id} belongs to provider {}, not to this keeper's", offer.provider))
+            }
+            Some(_) if !own.seller.sells(id) => {
+                Err(format!("offer {id} is another node's; ask the keeper that names it"))
             }
             Some(offer) if !offer.active => Err(format!("offer {id} is closed already")),
             Some(offer) => Ok(offer),
@@ -202,16 +211,9 @@ impl Keeper {
     }
 }
 
-/// Lowest tick whose price is at least `per_hour`.
-fn lowest_tick(base: u128, per_hour: Amount) -> Option<u8> {
-    let wanted = per_hour.0.checked_mul(price::PRICE_SCALE)? / 3_600;
-    (0..=u8::MAX).find(|tick| price::price_at(base, *tick).is_some_and(|at| at >= wanted))
-}
-
 /// Whether the market takes `bond` for a slot at this lowest price.
 fn bond_covers(base: u128, tick: u8, bond: Amount, bond_s: u64) -> bool {
-    let least = price::price_at(base, tick).zip(u32::try_from(bond_s).ok()).and_then(|(at, s)| price::cost_of(at, s));
-    least.is_some_and(|least| least <= bond.0)
+    least_bond(base, tick, bond_s).is_some_and(|least| least <= bond)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -61,7 +61,7 @@ impl Keeper {
         let Ok(mut unwanted) = self.reconciler.unwanted.clone().try_lock_owned() else { return };
         let round = Round {
             workshop: own.workshop.clone(),
-            provider: own.address,
+            provider: own.seller.provider,
             index: self.index.clone(),
             journal: self.journal.clone(),
             confirmations: self.params.confirmations,

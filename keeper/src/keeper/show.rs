@@ -187,11 +187,13 @@ impl Keeper {
         };
         let snapshot = self.index.snapshot()?;
         let mut offers = Vec::new();
-        for offer in snapshot.offers_by_provider(own.address, LISTED)? {
+        for offer in snapshot.offers_by_provider(own.seller.provider, LISTED)? {
             let base = snapshot.class_base(offer.class)?.unwrap_or_default();
-            offers.push(offer_document(&offer, base));
+            let mut document = offer_document(&offer, base);
+            document["this_node"] = json!(own.seller.sells(offer.id));
+            offers.push(document);
         }
-        Ok(Ok(json!({ "block": block(&snapshot), "provider": own.address, "offers": offers })))
+        Ok(Ok(json!({ "block": block(&snapshot), "provider": own.seller.provider, "offers": offers })))
     }
 
     fn job_document(&self, id: JobId) -> Result<Result<Value, String>, KeeperError> {

@@ -4,7 +4,7 @@ use alloy::primitives::U256;
 use contracts::units::Amount;
 use indexer::{
     Snapshot,
-    rows::{AgreementRow, Status, status_name},
+    rows::{AgreementRow, OfferRow, Status, status_name},
 };
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::{
     job::JobState,
     journal::{Record, State},
     ledger::ABANDONED,
+    seller::{Fault, Named},
 };
 
 /// Live rentals and bids listed.
@@ -35,6 +36,7 @@ impl Keeper {
         let head = snapshot.head();
         let (chain_head, _) = self.index.chain_head();
         let records = self.journal.records()?;
+        let faults = self.node_faults(&snapshot)?;
         let live: Vec<_> = records
             .iter()
             .filter(|(_, record)| record.state.is_live())
@@ -66,7 +68,7 @@ impl Keeper {
             "jobs": self.job_list(),
             "rentals": self.live_rentals(&snapshot)?,
             "under_way": live,
-            "stuck": self.stuck(&records, head.map(|head| (head.number, head.timestamp)), chain_head),
+            "stuck": self.stuck(&records, head.map(|head| (head.number, head.timestamp)), chain_head, faults),
             "gas_wei": gas_wei.to_string(),
         }))
     }
@@ -97,11 +99,18 @@ impl Keeper {
 
     fn provider_status(&self, snapshot: &Snapshot<'_>) -> Result<Option<Value>, KeeperError> {
         let (Some(own), Some(set)) = (&self.provider, &self.config.provider) else { return Ok(None) };
-        let row = snapshot.provider(own.address)?.map(|provider| provider.row);
-        let offers = snapshot.offers_by_provider(own.address, MAX_RECORDS)?;
-        let open: Vec<_> = offers.iter().filter(|offer| offer.is_open_at(now_s())).collect();
+        let seller = &own.seller;
+        let about = snapshot.provider(seller.provider)?;
+        let operators = about.as_ref().map(|about| about.operators.clone()).unwrap_or_default();
+        let row = about.map(|about| about.row);
+        let offers = snapshot.offers_by_provider(seller.provider, MAX_RECORDS)?;
+        let is_ours = |offer: &&OfferRow| seller.sells(offer.id) && offer.is_open_at(now_s());
+        let open: Vec<_> = offers.iter().filter(is_ours).collect();
         Ok(Some(json!({
-            "address": own.address,
+            "address": seller.provider,
+            "account": seller.account,
+            "operators": operators,
+            "offers": open.iter().map(|offer| offer.id).collect::<Vec<_>>(),
             "endpoint": own.endpoint,
             "engine": own.workshop.engine.name(),
             "image": own.workshop.image,
@@ -114,8 +123,26 @@ impl Keeper {
             "slashed": row.as_ref().map_or(Amount::ZERO, |row| row.slashed),
             "settled": row.as_ref().map_or(0, |row| row.settled),
             "failed": row.as_ref().map_or(0, |row| row.failed),
-            "credit": snapshot.credit(own.address)?,
+            "credit": snapshot.credit(seller.provider)?,
         })))
+    }
+
+    /// Why this node cannot sell for its provider, as the index knows it.
+    fn node_faults(&self, snapshot: &Snapshot<'_>) -> Result<Vec<Fault>, KeeperError> {
+        let Some(own) = self.provider.as_ref().filter(|_| snapshot.head().is_some()) else { return Ok(Vec::new()) };
+        let seller = &own.seller;
+        let about = snapshot.provider(seller.provider)?;
+        let published = about.as_ref().map(|about| about.row.endpoint.as_str());
+        let mut faults = Vec::new();
+        faults.extend(seller.fault_of_right(snapshot.is_operator(seller.provider, seller.account)?));
+        faults.extend(seller.fault_of_company(about.as_ref().is_some_and(|about| !about.operators.is_empty())));
+        faults.extend(seller.fault_of_way(published, &own.endpoint));
+        for id in seller.offers.iter().flat_map(|named| named.iter()) {
+            let found = snapshot.offer(*id)?;
+            let found = found.map(|row| Named { provider: row.provider, class: row.class, active: row.active });
+            faults.extend(seller.fault_of_offer(*id, found));
+        }
+        Ok(faults)
     }
 
     fn job_list(&self) -> Vec<Value> {
@@ -143,18 +170,28 @@ impl Keeper {
             rentals.extend(rows.iter().map(|row| live_rental("agent", row)));
         }
         if let Some(own) = &self.provider {
-            let rows = snapshot.agreements_by_provider(own.address, true, LIVE_LISTED)?;
+            let mut rows = snapshot.agreements_by_provider(own.seller.provider, true, LIVE_LISTED)?;
+            rows.retain(|row| own.seller.works_on(row));
             rentals.extend(rows.iter().map(|row| live_rental("provider", row)));
         }
         Ok(rentals)
     }
 
     /// What does not go on by itself, or has not for a while.
-    fn stuck(&self, records: &[(String, Record)], head: Option<(u64, u64)>, chain_head: u64) -> Vec<Value> {
+    fn stuck(
+        &self,
+        records: &[(String, Record)],
+        head: Option<(u64, u64)>,
+        chain_head: u64,
+        faults: Vec<Fault>,
+    ) -> Vec<Value> {
         let mut stuck = Vec::new();
         let mut say = |what: &str, why: String, remedy: &str| {
             stuck.push(json!({ "what": what, "why": why, "remedy": remedy }));
         };
+        for Fault { why, remedy } in faults {
+            say("node", why, &remedy);
+        }
         match head {
             None => say(
                 "index",

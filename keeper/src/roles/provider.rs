@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::primitives::{B256, Bytes};
 use contracts::{
-    classes::HardwareClass,
     ids::{AgreementId, BUCKET_MAX_S, BookId},
     params::Params,
     price,
@@ -13,10 +12,12 @@ use contracts::{
 use indexer::rows::{AgreementRow, OfferRow, Status};
 
 use super::{Wish, act};
-use crate::{blobs::RentalFiles, event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView};
+use crate::{
+    blobs::RentalFiles, event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView, seller::Seller,
+};
 
-/// Offers are listed for so long and listed again when less than a tenth is left, seconds.
-const OFFER_LIFETIME_S: u64 = 30 * 86_400;
+/// Offers are listed for so long, and listed again or prolonged when less than a tenth is left, seconds.
+pub const OFFER_LIFETIME_S: u64 = 30 * 86_400;
 
 /// What has arrived for a rental over the data plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,10 +40,8 @@ impl From<RentalFiles> for Delivery {
 /// What the role looks at besides the market.
 #[derive(Debug)]
 pub struct Desk<'a> {
-    /// The provider's address.
-    pub address: Address,
-    /// Class sold.
-    pub class: HardwareClass,
+    /// Whose node it is.
+    pub seller: &'a Seller,
     /// Rentals at once.
     pub slots: u16,
     /// Lowest price, per hour.
@@ -79,15 +78,23 @@ pub fn wishes(view: &ProviderView, desk: &Desk<'_>) -> Vec<Wish> {
     for row in &view.rentals {
         wishes.extend(tend(desk, row));
     }
-    if !desk.paused {
-        wishes.extend(list(view, desk));
+    let (seller, is_alone) = (desk.seller, desk.seller.offers.is_none());
+    // Without its owner's word, or beside nodes that may work for the same offers, a node takes nothing new.
+    if !desk.paused && view.may_act && seller.fault_of_company(view.has_operators).is_none() {
+        match is_alone {
+            true => wishes.extend(list(view, desk)),
+            false => wishes.extend(prolong(view, desk)),
+        }
         wishes.extend(take(view, desk));
         wishes.extend(give_way(view, desk));
     }
     let idle = view.rentals.is_empty();
-    if view.credit > Amount::ZERO && (idle || (desk.withdraw_above > Amount::ZERO && view.credit > desk.withdraw_above))
+    // The market gives credit to who calls, so an operator could only pull its own.
+    if seller.is_owner()
+        && view.credit > Amount::ZERO
+        && (idle || (desk.withdraw_above > Amount::ZERO && view.credit > desk.withdraw_above))
     {
-        wishes.push(act(Intent::Withdraw { to: desk.address }, format!("{} earned", view.credit)));
+        wishes.push(act(Intent::Withdraw { to: seller.provider }, format!("{} earned", view.credit)));
     }
     wishes
 }
@@ -151,13 +158,12 @@ fn list(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
     // A slot whose bond was slashed is gone for good; what is missing is listed anew.
     let listed: u16 = fresh_offers(view, desk).map(|offer| offer.slots).fold(0, u16::saturating_add);
     let slots = desk.slots.checked_sub(listed).filter(|missing| *missing > 0)?;
-    let reserve_tick = reserve_tick(view, desk)?;
-    let price = price::price_at(view.base_price?, reserve_tick)?;
-    let bond = Amount(price::cost_of(price, u32::try_from(desk.params.bond_s).ok()?)?);
+    let reserve_tick = lowest_tick(view.base_price?, desk.reserve_per_hour)?;
+    let bond = least_bond(view.base_price?, reserve_tick, desk.params.bond_s)?;
     let total = Amount(bond.0.checked_mul(u128::from(slots))?);
     let post = Intent::PostOffer {
-        class: desk.class.number(),
-        book_mask: book_mask(desk),
+        class: desk.seller.class.number(),
+        book_mask: book_mask(desk.max_duration_s, desk.preemptible),
         slots,
         reserve_tick,
         bond_per_slot: bond,
@@ -168,14 +174,33 @@ fn list(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
     let approved_at = desk.ledger.is_done(&approve.key()).then(|| desk.ledger.changed_at_s(&approve.key())).flatten();
     let listed_at = desk.ledger.changed_at_s(&post.key());
     if approved_at.is_some_and(|approved| listed_at.is_none_or(|listed| approved > listed)) {
-        return Some(act(post, format!("{slots} slots of {}", desk.class)));
+        return Some(act(post, format!("{slots} slots of {}", desk.seller.class)));
     }
     Some(act(approve, format!("bonds of {total} for {slots} slots")))
 }
 
+/// Lets the offers that a node names stand on: only their owner can list others.
+fn prolong<'a>(view: &'a ProviderView, desk: &'a Desk<'_>) -> impl Iterator<Item = Wish> + 'a {
+    let until_s = desk.chain_s + OFFER_LIFETIME_S / 10;
+    view.offers.iter().filter(move |offer| offer.active && !offer.is_open_at(until_s)).map(|offer| {
+        let intent = Intent::UpdateOffer {
+            offer: offer.id,
+            reserve_tick: offer.reserve_tick,
+            valid_until: desk.chain_s + OFFER_LIFETIME_S,
+        };
+        act(intent, "its time is running out")
+    })
+}
+
+/// An offer with a free slot, while the node has room for another rental.
+fn free_offer<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> Option<&'a OfferRow> {
+    let taken = view.offers.iter().map(|offer| offer.used).fold(0, u16::saturating_add);
+    fresh_offers(view, desk).find(|offer| taken < desk.slots && offer.used < offer.slots)
+}
+
 /// Takes the dearest bid that a free slot serves.
 fn take(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
-    let offer = fresh_offers(view, desk).find(|offer| offer.used < offer.slots)?;
+    let offer = free_offer(view, desk)?;
     let (book, bid) = view
         .heads
         .iter()
@@ -189,7 +214,7 @@ fn take(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
 /// matched again as soon as its bill is settled. Work that is done already is submitted, not given up.
 fn give_way(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
     let is_giving_way = |row: &AgreementRow| row.submitted.as_ref().is_some_and(|bill| bill.preempted);
-    if fresh_offers(view, desk).any(|offer| offer.used < offer.slots) || view.rentals.iter().any(is_giving_way) {
+    if free_offer(view, desk).is_some() || view.rentals.iter().any(is_giving_way) {
         return None;
     }
     let deep = |row: &AgreementRow| {
@@ -214,23 +239,30 @@ fn give_way(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
 }
 
 fn fresh_offers<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> impl Iterator<Item = &'a OfferRow> {
-    let (class, until_s) = (desk.class.number(), desk.chain_s + OFFER_LIFETIME_S / 10);
+    // What is posted anew is not matched on any more; a named offer serves to its end.
+    let left_s = if desk.seller.offers.is_none() { OFFER_LIFETIME_S / 10 } else { 0 };
+    let (class, until_s) = (desk.seller.class.number(), desk.chain_s + left_s);
     view.offers.iter().filter(move |offer| offer.class == class && offer.is_open_at(until_s))
 }
 
-/// Lowest tick at or above the reserve price.
-fn reserve_tick(view: &ProviderView, desk: &Desk<'_>) -> Option<u8> {
-    let wanted = desk.reserve_per_hour.0.checked_mul(price::PRICE_SCALE)? / 3_600;
-    (0..=u8::MAX)
-        .find(|tick| price::price_at(view.base_price.unwrap_or_default(), *tick).is_some_and(|at| at >= wanted))
+/// Lowest tick of a class whose price is at least `per_hour`.
+pub fn lowest_tick(base_price: u128, per_hour: Amount) -> Option<u8> {
+    let wanted = per_hour.0.checked_mul(price::PRICE_SCALE)? / 3_600;
+    (0..=u8::MAX).find(|tick| price::price_at(base_price, *tick).is_some_and(|at| at >= wanted))
+}
+
+/// Smallest bond that the market takes for a slot at this lowest price.
+pub fn least_bond(base_price: u128, tick: u8, bond_s: u64) -> Option<Amount> {
+    let price = price::price_at(base_price, tick)?;
+    price::cost_of(price, u32::try_from(bond_s).ok()?).map(Amount)
 }
 
 /// All buckets up to the longest rental; firm, and pre-emptible if taken.
-fn book_mask(desk: &Desk<'_>) -> u8 {
+pub fn book_mask(max_duration_s: u64, preemptible_too: bool) -> u8 {
     let books = (0..4u8).flat_map(|bucket| [false, true].map(|preemptible| BookId { class: 1, bucket, preemptible }));
     let longest_s = |bucket: u8| u64::from(BUCKET_MAX_S[usize::from(bucket)]);
     books
-        .filter(|book| longest_s(book.bucket) <= desk.max_duration_s && (desk.preemptible || !book.preemptible))
+        .filter(|book| longest_s(book.bucket) <= max_duration_s && (preemptible_too || !book.preemptible))
         .fold(0, |mask, book| mask | 1 << book.bits())
 }
 

@@ -187,6 +187,8 @@ async fn a_mirror_takes_work_in_gives_results_out_and_clears_what_is_over() {
     let access = RentalAccess {
         agent: AGENT,
         provider: PROVIDER,
+        offer: 3,
+        here: true,
         status: Status::Confirmed,
         spec_hash,
         open_until_unix_s: u64::MAX,

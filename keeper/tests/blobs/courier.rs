@@ -18,7 +18,7 @@ use contracts::{
 use indexer::rows::{AgreementRow, Matched, Submitted};
 use keeper::{
     act::errands::{Brought, Courier, ErrandError},
-    blobs::{Reach, TaskDocument},
+    blobs::{Nodes, Reach, TaskDocument},
     intake,
     job::{Job, JobId, JobState, Priority},
     spec::{Receipt, RentalSpec, Statement, TaskSpec, receipt_root, rental_result, result_hash, sha256},
@@ -27,16 +27,16 @@ use keeper::{
 use crate::support::{CHAIN, MARKET, PROVIDER, Plane, id, noise, result, spec};
 
 /// A plane, an agent with a job, and the provider's key.
-struct Trip {
-    plane: Plane,
-    courier: Courier,
-    job: Job,
-    row: AgreementRow,
+pub(crate) struct Trip {
+    pub(crate) plane: Plane,
+    pub(crate) courier: Courier,
+    pub(crate) job: Job,
+    pub(crate) row: AgreementRow,
     key: PrivateKeySigner,
 }
 
 impl Trip {
-    async fn new(input: &[u8]) -> Self {
+    pub(crate) async fn new(input: &[u8]) -> Self {
         let plane = Plane::start().await;
         let spec = spec(&[input]);
         let spec_hash = sha256(&spec.to_bytes());
@@ -50,6 +50,7 @@ impl Trip {
             market: MARKET,
             reach: Reach::demo(),
             buckets: Vec::new(),
+            nodes: Nodes::default(),
             min_billed_s: 5,
             jobs_dir,
         };
@@ -59,7 +60,7 @@ impl Trip {
     }
 
     /// The result over one output, signed, as the provider serves it; and the row says that it was submitted.
-    async fn finish(&mut self, output: &[u8], change: impl FnOnce(&mut TaskDocument)) -> TaskDocument {
+    pub(crate) async fn finish(&mut self, output: &[u8], change: impl FnOnce(&mut TaskDocument)) -> TaskDocument {
         let (mut document, _) = result(self.row.id, &self.job.spec, &[("a.txt", output)]);
         change(&mut document);
         let signed = Statement::sign(document.receipt.clone(), &self.key).unwrap();
@@ -83,7 +84,7 @@ impl Trip {
     }
 
     /// What comes of the trip: "" if the result holds.
-    async fn fetch(&self) -> String {
+    pub(crate) async fn fetch(&self) -> String {
         let signers = [PROVIDER, self.key.address()];
         match self.courier.fetch(&self.row, &self.plane.endpoint, &signers, &self.job).await {
             Ok(_) => String::new(),

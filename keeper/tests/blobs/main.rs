@@ -5,6 +5,7 @@ mod attacks;
 mod bucket;
 mod client;
 mod courier;
+mod fleet;
 mod lines;
 mod server;
 mod store;

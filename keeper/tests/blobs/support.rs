@@ -140,6 +140,8 @@ impl Plane {
         let access = RentalAccess {
             agent: self.agent.address(),
             provider: PROVIDER,
+            offer: 3,
+            here: true,
             status: Status::Confirmed,
             spec_hash: sha256(&spec.to_bytes()),
             open_until_unix_s: u64::MAX,

@@ -136,9 +136,12 @@ async fn any_owner_is_reaped_by_deadline_alone(bench: Bench) {
         |order: &WorkOrder, found: Vec<Found>| found.into_iter().find(|found| found.id == order.id()).unwrap().name;
     let late_name = name(&late, bench.engine.list(CHAIN).await.unwrap());
     assert_eq!(stranger.list(CHAIN).await.unwrap(), [], "it has nothing of its own");
-    let (reaped, failure) = stranger.reap_all(999).await.unwrap();
+    let (reaped, failure) = stranger.reap_late(None, 999).await.unwrap();
     assert!(failure.is_none() && reaped.iter().all(|gone| gone.name != late_name), "{reaped:?}");
-    let (reaped, failure) = stranger.reap_all(1_000).await.unwrap();
+    // Whoever reaps for one node alone leaves the others' be, however late they are.
+    let (reaped, failure) = stranger.reap_late(Some("another node"), 1_000).await.unwrap();
+    assert!(failure.is_none() && reaped.is_empty(), "{reaped:?}");
+    let (reaped, failure) = stranger.reap_late(None, 1_000).await.unwrap();
     assert!(failure.is_none() && reaped.iter().any(|gone| gone.name == late_name), "{failure:?} {reaped:?}");
     nothing_left(&bench, &late).await;
     assert!(matches!(bench.engine.state(early.id()).await.unwrap(), ContainerState::Running { .. }));

@@ -15,6 +15,7 @@ mod config;
 mod day;
 mod dispute;
 mod end;
+mod fleet;
 mod mcp;
 mod wallet;
 mod warm;

@@ -14,4 +14,5 @@ mod nonces;
 mod policy;
 mod preflight;
 mod proxy;
+mod race;
 mod support;

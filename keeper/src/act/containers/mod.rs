@@ -322,12 +322,18 @@ impl Engine {
         failure.map_or(Ok(reaped), Err)
     }
 
-    /// As [`Self::reap`], for every keeper's containers on this engine. What could not be removed comes as the second part.
+    /// As [`Self::reap`], for the containers of one keeper or of every one on this engine. What could not be removed comes as
+    /// the second part.
     ///
     /// # Errors
     /// When the engine cannot list what it holds.
-    pub async fn reap_all(&self, now_unix_s: u64) -> Result<(Vec<Reaped>, Option<EngineError>), EngineError> {
-        let found = each!(self, engine => engine.list_all())?;
+    pub async fn reap_late(
+        &self,
+        only: Option<&str>,
+        now_unix_s: u64,
+    ) -> Result<(Vec<Reaped>, Option<EngineError>), EngineError> {
+        let mut found = each!(self, engine => engine.list_all())?;
+        found.retain(|found| only.is_none_or(|owner| found.owner == owner));
         Ok(self.reap_of(found, now_unix_s).await)
     }
 

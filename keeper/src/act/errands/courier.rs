@@ -19,7 +19,7 @@ use self::{
 };
 use super::{ErrandError, KILLED, retry};
 use crate::{
-    blobs::{Reach, ResultDocument, bucket::Bucket},
+    blobs::{Nodes, Reach, ResultDocument, bucket::Bucket},
     intake,
     job::Job,
     spec::{InputRef, Receipt},
@@ -47,6 +47,8 @@ pub struct Courier {
     pub reach: Reach,
     /// Buckets that it may use, by the URL that providers publish.
     pub buckets: Vec<(String, Bucket)>,
+    /// Knows which node of a provider works for an offer.
+    pub nodes: Nodes,
     /// Least time that the market bills, seconds.
     pub min_billed_s: u64,
     /// Folder of the stored inputs.
@@ -86,7 +88,7 @@ impl Courier {
         let signature = Bytes::from(signature.as_bytes().to_vec());
         let blob = self.inputs_of(job);
         let (bytes, spec) = (job.spec.to_bytes(), &job.spec);
-        match self.way(endpoint).await? {
+        match self.way(endpoint, row).await? {
             Way::Direct(client) => {
                 client.wait_until_known(row.id, matched.block, BLOCK_TIME).await.map_err(retry)?;
                 client.push(row.id, &bytes, spec, blob).await.map_err(retry)?;
@@ -108,7 +110,7 @@ impl Courier {
         job: &Job,
     ) -> Result<Brought, ErrandError> {
         let submitted = row.submitted.as_ref().ok_or_else(|| retry("no result was submitted"))?;
-        let way = self.way(endpoint).await?;
+        let way = self.way(endpoint, row).await?;
         let document = way.result(row.id, row.spec_hash).await?;
         let checked = check(&document, row, &job.spec, submitted, signers);
         checked.map_err(|error| way.blame(error))?;
@@ -139,7 +141,7 @@ impl Courier {
         at_most: Duration,
     ) -> Result<Brought, ErrandError> {
         let until = tokio::time::Instant::now() + at_most;
-        let way = self.way(endpoint).await?;
+        let way = self.way(endpoint, row).await?;
         let mut is_handed_over = job.spec_hash == row.spec_hash;
         loop {
             let document = way.results_so_far(row.id, row.spec_hash).await?.unwrap_or_default();
@@ -208,7 +210,7 @@ impl Courier {
         endpoint: &str,
         signers: &[Address],
     ) -> Result<Vec<Receipt>, ErrandError> {
-        let statements = self.way(endpoint).await?.statements(row.id).await?;
+        let statements = self.way(endpoint, row).await?.statements(row.id).await?;
         check_order(&statements, row, signers)?;
         Ok(statements.into_iter().map(|stated| stated.receipt).collect())
     }

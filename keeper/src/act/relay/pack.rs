@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{
     Session, Trouble, Worker,
     chain::{Seen, patiently},
+    judge::{expected_match, gone},
 };
 use crate::{
     act::calls::{Prepared, prepare},
@@ -101,10 +102,16 @@ impl Worker {
         }
         self.warn_of_pending(record);
         match patiently(self.relay.preflight.check(call)).await {
-            Ok(ready) => {
-                let item = Item { key: key.clone(), about: record.intent.rental(), request: None, verdict: None };
-                self.dispatch(seen, ready, vec![item]).await
-            }
+            Ok(ready) => match no_match(&ready) {
+                None => {
+                    let item = Item { key: key.clone(), about: record.intent.rental(), request: None, verdict: None };
+                    self.dispatch(seen, ready, vec![item]).await
+                }
+                Some(bid) => {
+                    self.drop_waiting(&key);
+                    Ok(self.fail(key, gone(bid)).await?)
+                }
+            },
             Err(Trouble::Reverted(error)) => {
                 self.drop_waiting(&key);
                 Ok(self.fail(key, error).await?)
@@ -285,6 +292,12 @@ impl Worker {
             warn!(key = %record.intent.key(), rental = %about, pending = %other.key, "a transaction under way may change what the preflight saw");
         }
     }
+}
+
+/// The bid of a match that would find it taken and do nothing: what that costs is saved. One that would clear dead bids away, or
+/// the gaps that cancelled ones leave, is worth it.
+fn no_match(ready: &Preflighted) -> Option<AgreementId> {
+    expected_match(&ready.call().data).filter(|_| !ready.changes())
 }
 
 impl From<PreflightError> for Trouble {

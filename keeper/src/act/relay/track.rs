@@ -207,6 +207,8 @@ impl Worker {
             told.push((item.key.clone(), outcome));
         }
         let closes_gap = parcel.items.is_empty();
+        // Whoever is overtaken did nothing wrong: a race must not stop what else is to be sent.
+        let failed = parcel.items.iter().any(|item| matches!(item.verdict, Some(Verdict::Refused { .. })));
         let spent = parcel.landed.as_ref().map(|landed| (now_s() / DAY_S, landed.gas_wei));
         let cancelled = parcel
             .landed
@@ -219,7 +221,7 @@ impl Worker {
         } else {
             self.put_away(parcel, states, spent)?;
         }
-        let well = !cancelled && told.iter().all(|(_, outcome)| outcome.is_ok());
+        let well = !cancelled && !failed;
         let was_recalled = self.recalled.remove(&nonce);
         if !closes_gap && (well || !was_recalled) {
             self.policy.ended(well);
@@ -324,6 +326,8 @@ impl Worker {
 fn ends(verdict: &Verdict, gas_wei: U256) -> (State, Result<Done, String>) {
     match verdict {
         Verdict::Executed { block } => (State::Done { block: *block, gas_wei }, Ok(Done::Mined { block: *block })),
-        Verdict::Refused { error } => (State::Failed { error: error.clone() }, Err(error.clone())),
+        Verdict::Overtaken { error } | Verdict::Refused { error } => {
+            (State::Failed { error: error.clone() }, Err(error.clone()))
+        }
     }
 }

@@ -70,6 +70,13 @@ impl ServerState {
                 "rental {rental} belongs to provider {theirs}, but this is {ours}; ask that one"
             )));
         }
+        if !access.here {
+            let detail = format!(
+                "rental {rental} is for offer {}, which another node of provider {} works for; ask that one",
+                access.offer, access.provider
+            );
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
+        }
         Ok((rental, access))
     }
 

@@ -1,7 +1,8 @@
 //! What the provider wants in every state, by the keys of its intents.
 #![allow(clippy::unwrap_used)]
 
-use contracts::params::Preset;
+use alloy::primitives::Address;
+use contracts::{classes::HardwareClass, params::Preset};
 use indexer::rows::ProviderRow;
 
 use super::{
@@ -46,6 +47,7 @@ fn view() -> ProviderView {
             earned: Amount::ZERO,
             slashed: Amount::ZERO,
         }),
+        may_act: true,
         offers: vec![offer(1, 2, 0)],
         base_price: price::base_from_reference(HardwareClass::CpuOnly.reference_per_hour()),
         ..Default::default()
@@ -55,6 +57,7 @@ fn view() -> ProviderView {
 #[derive(Default)]
 struct Scene {
     view: ProviderView,
+    node: Option<(Address, &'static [u64])>,
     deliveries: HashMap<AgreementId, Delivery>,
     results: HashMap<AgreementId, WorkResult>,
     ledger: Ledger,
@@ -71,9 +74,10 @@ impl Scene {
 
     #[track_caller]
     fn check(&self, expect: &[&str]) -> Vec<Intent> {
+        let (account, offers) = self.node.map_or((Address::ZERO, None), |(key, offers)| (key, Some(offers.into())));
+        let seller = Seller { provider: Address::ZERO, account, class: HardwareClass::CpuOnly, offers };
         let desk = Desk {
-            address: Address::ZERO,
-            class: HardwareClass::CpuOnly,
+            seller: &seller,
             slots: 2,
             reserve_per_hour: Amount(5_000_000_000_000_000),
             max_duration_s: 600,
@@ -247,5 +251,74 @@ fn earnings_are_pulled_when_nothing_runs() {
     let mut scene = Scene { view: ProviderView { credit: Amount(7), ..view() }, ..Default::default() };
     scene.check(&["provider/withdraw"]);
     scene.view.rentals = vec![row(Status::Submitted)];
+    scene.check(&[]);
+}
+
+const OPERATOR: Address = Address::repeat_byte(5);
+
+/// An operator's node that names offer 1, with a bid waiting and credit to be pulled.
+fn node() -> Scene {
+    let view = ProviderView { heads: vec![bid(60)], credit: Amount(1), has_operators: true, ..view() };
+    Scene { view, node: Some((OPERATOR, &[1])), ..Default::default() }
+}
+
+#[test]
+fn an_operators_node_takes_bids_and_leaves_what_is_its_owners() {
+    let mut scene = node();
+    scene.check(&["match/1/"]);
+    // Neither is what the provider published, nor are missing slots, its business.
+    scene.view.row = None;
+    scene.view.offers = vec![offer(1, 1, 0)];
+    scene.check(&["match/1/"]);
+    scene.view.offers = Vec::new();
+    scene.check(&[]);
+    // The owner's own node in a fleet pulls what all of them earned.
+    scene.node = Some((Address::ZERO, &[1]));
+    scene.check(&["provider/withdraw"]);
+}
+
+#[test]
+fn a_node_without_its_owners_word_takes_nothing_new() {
+    let mut scene = node();
+    scene.view.may_act = false;
+    scene.check(&[]);
+    scene.view.rentals = vec![row(Status::Confirmed)];
+    scene.after_s = 31;
+    scene.check(&["advance/"]);
+}
+
+#[test]
+fn who_names_no_offers_sells_only_without_company() {
+    let mut scene = Scene { view: ProviderView { heads: vec![bid(60)], ..view() }, ..Default::default() };
+    scene.check(&["match/1/"]);
+    scene.view.has_operators = true;
+    scene.check(&[]);
+    scene.node = Some((Address::ZERO, &[1]));
+    scene.check(&["match/1/"]);
+}
+
+#[test]
+fn a_node_works_on_as_many_rentals_as_it_has_slots_whatever_its_offers_have() {
+    let mut scene = node();
+    scene.view.offers = vec![offer(1, 9, 1)];
+    scene.check(&["match/1/"]);
+    scene.view.offers = vec![offer(1, 9, 2)];
+    scene.check(&[]);
+    scene.view.offers = vec![offer(1, 1, 1), offer(2, 3, 1)];
+    scene.check(&[]);
+    scene.view.offers = vec![offer(1, 1, 1), offer(2, 3, 0)];
+    scene.check(&["match/2/"]);
+}
+
+#[test]
+fn a_named_offer_is_prolonged_and_serves_to_its_end() {
+    let mut scene = node();
+    scene.view.offers[0].valid_until_s = NOW_S + 60;
+    let intents = scene.check(&["offer/update/1", "match/1/"]);
+    let until = NOW_S + OFFER_LIFETIME_S;
+    assert_eq!(intents[0], Intent::UpdateOffer { offer: 1, reserve_tick: 50, valid_until: until });
+    scene.after_s = 60;
+    scene.check(&["offer/update/1"]);
+    scene.view.offers[0].active = false;
     scene.check(&[]);
 }

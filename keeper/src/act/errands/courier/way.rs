@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use alloy::primitives::B256;
 use contracts::ids::AgreementId;
+use indexer::rows::AgreementRow;
 
 use super::{Courier, ErrandError, retry};
 use crate::{
     blobs::{
-        Client, ClientAuth, ClientError, ResultDocument,
+        Client, ClientAuth, ClientError, ResultDocument, Sought,
         bucket::{Bucket, BucketError},
     },
     spec::{InputRef, Manifest, RentalSpec, Statement},
@@ -20,8 +21,8 @@ pub(super) enum Way {
 }
 
 impl Courier {
-    /// The way to a provider by what it published.
-    pub(super) async fn way(&self, endpoint: &str) -> Result<Way, ErrandError> {
+    /// The way to a rental's provider by what it published: to the node that works for the rental's offer.
+    pub(super) async fn way(&self, endpoint: &str, row: &AgreementRow) -> Result<Way, ErrandError> {
         if endpoint.starts_with("s3://") {
             let found = self.buckets.iter().find(|(url, _)| url == endpoint);
             // Without the right to its bucket nothing can be said about what the provider serves.
@@ -31,7 +32,9 @@ impl Courier {
             return Ok(Way::Bucket(bucket.clone()));
         }
         let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
-        Client::connect(endpoint, &self.reach, auth).await.map(Way::Direct).map_err(served)
+        let matched = row.matched.as_ref().ok_or_else(|| retry("the bid is not matched"))?;
+        let sought = Sought { rental: row.id, offer: matched.offer_id, matched_block: matched.block };
+        self.nodes.find(endpoint, &self.reach, auth, sought).await.map(Way::Direct).map_err(served)
     }
 }
 
