@@ -140,6 +140,13 @@ pub struct AgentConfig {
     /// Whether work goes to providers without TLS too. The demo preset always allows it.
     #[serde(default)]
     pub allow_plain_http: bool,
+    /// Share of its class's speed below which a provider is avoided; 0 avoids none.
+    #[serde(default = "default_min_speed")]
+    pub min_speed: f64,
+}
+
+fn default_min_speed() -> f64 {
+    0.5
 }
 
 /// The bid strategy: one file under `strategy/` each.
@@ -319,6 +326,11 @@ impl Config {
             if bucket.parts().is_none() {
                 return Err(format!("bucket url '{}' is not of the form s3://NAME/PREFIX", bucket.url));
             }
+        }
+        if let Some(agent) = &self.agent
+            && !(0.0..=1.0).contains(&agent.min_speed)
+        {
+            return Err(format!("agent.min_speed = {}; use 0 to 1", agent.min_speed));
         }
         self.relay.check()?;
         self.provider.as_ref().map_or(Ok(()), |provider| provider.check(self.chain.preset))

@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256, Bytes};
 use contracts::{ids::AgreementId, units::Amount};
 use serde::{Deserialize, Serialize};
 
-use crate::{act::errands::Brought, blobs::BlobEvent, job::JobId, socket::Call};
+use crate::{act::errands::Brought, benchmark::Scored, blobs::BlobEvent, job::JobId, socket::Call};
 
 /// Everything that can wake the loop.
 #[derive(Debug)]
@@ -15,6 +15,13 @@ pub enum Event {
     Blob(BlobEvent),
     /// An intent ended, for now.
     Acted(Outcome),
+    /// A provider was asked how fast it is.
+    Scored {
+        /// Whom.
+        provider: Address,
+        /// What it said, not yet checked, or why nothing.
+        said: Result<Scored, String>,
+    },
     /// A client of the socket wants something.
     Call(Call),
     /// A hand cannot go on without risking money; the keeper ends.

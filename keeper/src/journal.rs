@@ -2,11 +2,13 @@
 //!
 //! One RocksDB. Keys: `format`; `i/<intent key>` → [`Record`]; `j/<job number, 8 bytes big-endian>` → [`Job`];
 //! `w/<rental, 11 bytes>` → [`WorkResult`]; `a/<rental, 11 bytes>` → its [`Attempt`]s;
-//! `o/<account, 20 bytes><nonce, 8 bytes big-endian>` → [`Parcel`]; `g/<account><day, 8 bytes big-endian>` → wei of gas.
+//! `o/<account, 20 bytes><nonce, 8 bytes big-endian>` → [`Parcel`]; `g/<account><day, 8 bytes big-endian>` → wei of gas;
+//! `s/…`: see `speeds`.
 //! Every write is synced, but plans of transactions, which the next synced write takes with it.
 
 mod attempts;
 mod outbox;
+mod speeds;
 mod state;
 mod work;
 

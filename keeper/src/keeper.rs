@@ -2,13 +2,14 @@
 //!
 //! Parts: `dispatch` (intents to relays and errands, and what comes back) · `answer` (the socket's clients, jobs) · `status`
 //! and `show` (documents for them) · `orders` (what an operator has done) · `reconcile` (containers that no rental wants) ·
-//! `tidy` (what else nobody needs any more).
+//! `speed` (how fast nodes are) · `tidy` (what else nobody needs any more).
 
 mod answer;
 mod dispatch;
 mod orders;
 mod reconcile;
 mod show;
+mod speed;
 mod status;
 mod tidy;
 
@@ -25,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+pub use self::speed::Gauge;
 use crate::{
     act::errands::{Courier, Workshop},
     clock::now_s,
@@ -39,6 +41,7 @@ use crate::{
     roles::{self, Wish, provider::Delivery},
     seller::Seller,
     socket::Reply,
+    speeds::Speeds,
 };
 
 /// The market is looked at at least this often.
@@ -84,6 +87,8 @@ pub struct ProviderSide {
     pub deliveries: HashMap<AgreementId, Delivery>,
     /// Results that are not submitted yet, or lately were.
     pub results: HashMap<AgreementId, WorkResult>,
+    /// How fast this node is.
+    pub gauge: Gauge,
 }
 
 /// The keeper.
@@ -107,6 +112,8 @@ pub struct Keeper {
     started_s: u64,
     tidied_s: u64,
     reconciler: reconcile::Reconciler,
+    speeds: Speeds,
+    asker: speed::Asker,
     stop: CancellationToken,
 }
 
@@ -140,6 +147,7 @@ impl Keeper {
     ) -> Result<Self, KeeperError> {
         let params = config.chain.preset.params();
         let ledger = Ledger::new(journal.records()?);
+        let speeds = Speeds::new(journal.speeds()?);
         let jobs = journal.jobs()?.into_iter().map(|job| (job.id, job)).collect();
         let paused = orders::is_paused(&config.data_dir);
         if paused {
@@ -167,6 +175,8 @@ impl Keeper {
             started_s: now_s(),
             tidied_s: 0,
             reconciler: Default::default(),
+            speeds,
+            asker: Default::default(),
             stop,
         })
     }
@@ -228,6 +238,7 @@ impl Keeper {
             Event::Look => {}
             Event::Blob(arrived) => self.arrived(arrived).await,
             Event::Acted(outcome) => self.acted(outcome)?,
+            Event::Scored { provider, said } => self.heard(provider, said)?,
             Event::Call(call) => self.answer(call)?,
             Event::Fault(text) => return Err(KeeperError::Fault(text)),
         }
@@ -239,6 +250,7 @@ impl Keeper {
         let viewer = Viewer {
             agent: self.agent.as_ref().map(|agent| (agent.wallet, agent.key)),
             provider: self.provider.as_ref().map(|own| own.seller.clone()),
+            avoided: Some(&self.asker.avoided),
         };
         let view = {
             let snapshot = self.index.snapshot()?;
@@ -283,14 +295,17 @@ impl Keeper {
             self.tidy(&view).await?;
         }
         self.reconcile();
+        self.ask_scores()?;
         Ok(())
     }
 
     fn agent_wishes(&self, view: &MarketView) -> Vec<Wish> {
         let (Some(agent), Some(seen)) = (&self.agent, &view.agent) else { return Vec::new() };
         let jobs: Vec<Job> = self.jobs.values().cloned().collect();
+        let slow = self.slow_rentals(seen);
         let desk = roles::agent::Desk {
             jobs: &jobs,
+            slow: &slow,
             ledger: &self.ledger,
             strategy: &agent.strategy,
             params: self.params,

@@ -12,6 +12,7 @@
 //! - [`reap`]: the second kill clock, which needs none of the above.
 //! - [`socket`], [`intake`], [`job`]: what users ask for; [`metrics`]: what their monitoring asks; [`mcp`]: what their
 //!   agents ask.
+//! - [`benchmark`]: what a node's speed is measured by; [`speeds`]: what an agent knows of the speeds of others.
 //! - [`crash`]: where tests make a keeper die.
 //!
 //! Invariants: an intent is journalled before it acts; a transaction is stored before it is sent; one relay owns one
@@ -20,6 +21,7 @@
 //! Deliberately absent: decisions in `act`, I/O in `roles` and `strategy`, any memory of effects that the index tells.
 
 pub mod act;
+pub mod benchmark;
 pub mod blobs;
 pub mod clock;
 pub mod config;
@@ -42,4 +44,5 @@ pub mod roles;
 pub mod seller;
 pub mod socket;
 pub mod spec;
+pub mod speeds;
 pub mod strategy;

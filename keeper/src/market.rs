@@ -1,6 +1,6 @@
 //! What the keeper sees of the market: one consistent snapshot of the index, cut down to what its roles decide on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use alloy::primitives::{Address, B256};
 use contracts::{
@@ -74,6 +74,8 @@ pub struct BookView {
     pub base_price: u128,
     /// Lowest reserve of an offer with a free slot.
     pub free_floor: Option<u8>,
+    /// The same, without those that the agent avoids.
+    pub liked_floor: Option<u8>,
     /// Lowest reserve of any open offer.
     pub floor: Option<u8>,
     /// Best waiting tick.
@@ -107,11 +109,13 @@ pub struct ProviderView {
 
 /// Whose view it is.
 #[derive(Clone, Debug, Default)]
-pub struct Viewer {
+pub struct Viewer<'a> {
     /// Wallet and session key of the agent.
     pub agent: Option<(Address, Address)>,
     /// Node of a provider.
     pub provider: Option<Seller>,
+    /// Classes and providers that the agent avoids.
+    pub avoided: Option<&'a BTreeSet<(HardwareClass, Address)>>,
 }
 
 impl MarketView {
@@ -119,16 +123,25 @@ impl MarketView {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn read(snapshot: &Snapshot<'_>, viewer: Viewer) -> Result<Option<Self>, IndexError> {
+    pub fn read(snapshot: &Snapshot<'_>, viewer: Viewer<'_>) -> Result<Option<Self>, IndexError> {
         let Some(head) = snapshot.head() else { return Ok(None) };
-        let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, wallet, key)).transpose()?;
+        let avoided = |class: u8, provider: Address| {
+            let class = HardwareClass::from_number(class);
+            viewer.avoided.zip(class).is_some_and(|(avoided, class)| avoided.contains(&(class, provider)))
+        };
+        let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, wallet, key, &avoided)).transpose()?;
         let provider = viewer.provider.map(|seller| ProviderView::read(snapshot, &seller)).transpose()?;
         Ok(Some(Self { head, agent, provider }))
     }
 }
 
 impl AgentView {
-    fn read(snapshot: &Snapshot<'_>, wallet: Address, key: Address) -> Result<Self, IndexError> {
+    fn read(
+        snapshot: &Snapshot<'_>,
+        wallet: Address,
+        key: Address,
+        avoided: &dyn Fn(u8, Address) -> bool,
+    ) -> Result<Self, IndexError> {
         // What is live must be seen however much came after it: a bid that is overlooked would be placed again.
         let mut agreements = snapshot.agreements_by_wallet(wallet, true, LIVE_SEEN)?;
         let recent = snapshot.agreements_by_wallet(wallet, false, AGREEMENTS_SEEN)?;
@@ -149,7 +162,7 @@ impl AgentView {
         for class in HardwareClass::ALL {
             for bucket in 0..4 {
                 let book = BookId { class: class.number(), bucket, preemptible: false };
-                if let Some(view) = BookView::read(snapshot, book)? {
+                if let Some(view) = BookView::read(snapshot, book, avoided)? {
                     books.insert((book.class, bucket), view);
                 }
             }
@@ -175,14 +188,23 @@ impl AgentView {
 }
 
 impl BookView {
-    fn read(snapshot: &Snapshot<'_>, book: BookId) -> Result<Option<Self>, IndexError> {
+    fn read(
+        snapshot: &Snapshot<'_>,
+        book: BookId,
+        avoided: &dyn Fn(u8, Address) -> bool,
+    ) -> Result<Option<Self>, IndexError> {
         let Some(base_price) = snapshot.class_base(book.class)? else { return Ok(None) };
         let offers = snapshot.offers(book.class, OFFERS_SEEN)?;
         let serving = || offers.iter().filter(|offer| offer.book_mask >> book.bits() & 1 == 1);
+        let free = || serving().filter(|offer| offer.used < offer.slots);
         let waiting = snapshot.book(book)?;
         Ok(Some(Self {
             base_price,
-            free_floor: serving().filter(|offer| offer.used < offer.slots).map(|offer| offer.reserve_tick).min(),
+            free_floor: free().map(|offer| offer.reserve_tick).min(),
+            liked_floor: free()
+                .filter(|offer| !avoided(book.class, offer.provider))
+                .map(|offer| offer.reserve_tick)
+                .min(),
             floor: serving().map(|offer| offer.reserve_tick).min(),
             best_waiting: waiting.best_tick(),
             depth: waiting.live,

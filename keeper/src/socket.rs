@@ -65,6 +65,8 @@ pub enum Request {
     Show(Question),
     /// Something to be done at once.
     Order(Order),
+    /// Measure this provider's node and publish its score.
+    Measure,
 }
 
 /// What a document can be about; each is one snapshot of the index, and names its block.
@@ -259,6 +261,8 @@ pub enum Ask {
     Show(Question),
     /// As in [`Request`].
     Order(Order),
+    /// As in [`Request`].
+    Measure,
 }
 
 /// Binds the socket of a data folder whose lock is held: a file that is left over is from a keeper that is gone.
@@ -347,6 +351,7 @@ async fn understand(line: &str, jobs_dir: &Path) -> Result<Ask, String> {
         Request::Stop => Ask::Stop,
         Request::Show(question) => Ask::Show(question),
         Request::Order(order) => Ask::Order(order),
+        Request::Measure => Ask::Measure,
     })
 }
 

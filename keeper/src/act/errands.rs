@@ -4,6 +4,7 @@
 
 mod courier;
 mod heartbeat;
+mod measure;
 mod workshop;
 
 pub use self::{

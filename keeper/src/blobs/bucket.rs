@@ -7,6 +7,7 @@
 //! <prefix>/<rental>/countersignature   by the agent, last: all of the above is there
 //! <prefix>/<rental>/outputs/<sha256>   by the provider
 //! <prefix>/<rental>/result             by the provider, last: a ResultDocument
+//! <prefix>/score                       by the provider: a Scored
 //! ```
 //!
 //! Nothing here is believed because it is here. The spec's hash is on chain, blobs are named by theirs, the market
@@ -31,10 +32,11 @@ use tokio::io::AsyncWriteExt;
 pub use self::mirror::{Mirror, Rentals, Standing};
 use super::{
     BlobEvent, ResultDocument, Store, StoreError,
-    client::{MAX_JSON_BYTES, hashed},
+    client::{MAX_JSON_BYTES, MAX_SCORE_BYTES, hashed},
 };
 use crate::{
     act::containers::layout::{self, safe_path},
+    benchmark::Scored,
     spec::{InputRef, MAX_SPEC_BYTES, Manifest, OutputRef, RentalSpec},
 };
 
@@ -216,6 +218,25 @@ impl Bucket {
             paths.push(path);
         }
         Ok(paths)
+    }
+
+    /// Puts the node's score there, in place of an earlier one.
+    ///
+    /// # Errors
+    /// [`BucketError`]; a later call goes on.
+    pub async fn put_score(&self, scored: &Scored) -> Result<(), BucketError> {
+        self.put(&self.prefix.clone().join("score"), serde_json::to_vec(scored).unwrap_or_default()).await
+    }
+
+    /// The node's score. Whether it holds is for the caller to check.
+    ///
+    /// # Errors
+    /// [`BucketError`]; [`BucketError::is_missing`] while there is none.
+    pub async fn score(&self) -> Result<Scored, BucketError> {
+        let none = AgreementId::default();
+        let bytes = self.small(&self.prefix.clone().join("score"), MAX_SCORE_BYTES, none).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| BucketError::Content { rental: none, what: format!("score: {error}") })
     }
 
     /// Removes all that is there of a rental.

@@ -39,6 +39,7 @@ use super::{
 };
 use crate::{
     act::containers::layout::{self, MAX_MANIFEST_BYTES, safe_path},
+    benchmark::Scored,
     spec::{InputRef, Manifest, RentalSpec, Statement, sha256},
 };
 
@@ -50,6 +51,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const BLOCK_PAUSE: Duration = Duration::from_millis(200);
 /// Largest JSON answer, bytes: manifests as JSON strings may take up to six times their size.
 pub(super) const MAX_JSON_BYTES: u64 = 6 * MAX_MANIFEST_BYTES + 256 * 1024;
+
+/// Largest score document, bytes.
+pub(super) const MAX_SCORE_BYTES: u64 = 4 * 1024;
 
 /// Who asks, and for which market.
 #[derive(Clone, Debug)]
@@ -311,6 +315,18 @@ impl Client {
         self.json(rental, &format!("/v1/rentals/{rental}/statements"), "list of statements").await
     }
 
+    /// How fast the node is, in its provider's own words. Whether they hold is for the caller to check. Asked once.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when it was not measured.
+    pub async fn score(&self) -> Result<Scored, ClientError> {
+        const PATH: &str = "/v1/score";
+        let request = self.http.get(format!("{}{PATH}", self.endpoint)).timeout(READ_TIME);
+        let response = self.once(Method::GET, PATH, request).await?;
+        let bytes = self.small_body(AgreementId::default(), response, PATH, "score", MAX_SCORE_BYTES).await?;
+        serde_json::from_slice(&bytes).map_err(|error| wrong(AgreementId::default(), format!("score: {error}")))
+    }
+
     /// Fetches the outputs that the manifest lists into `folder`, and gives their paths in its order. Files that are
     /// there already and are right are kept.
     ///
@@ -338,7 +354,7 @@ impl Client {
         let mut pauses = Pauses::new();
         let bytes = loop {
             let response = self.repeated(Method::GET, path, sha256(b""), |request| request).await?;
-            match self.small_body(rental, response, path, what).await {
+            match self.small_body(rental, response, path, what, MAX_JSON_BYTES).await {
                 Err(error) if error.is_retryable() && pauses.take().await => {}
                 other => break other?,
             }
@@ -352,14 +368,15 @@ impl Client {
         response: Response,
         path: &str,
         what: &str,
+        max_bytes: u64,
     ) -> Result<Vec<u8>, ClientError> {
         let mut bytes = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| self.unreachable(&Method::GET, path, &error))?;
             bytes.extend_from_slice(&chunk);
-            if bytes.len() as u64 > MAX_JSON_BYTES {
-                return Err(wrong(rental, format!("{what}: more than {MAX_JSON_BYTES} bytes")));
+            if bytes.len() as u64 > max_bytes {
+                return Err(wrong(rental, format!("{what}: more than {max_bytes} bytes")));
             }
         }
         Ok(bytes)

@@ -10,9 +10,10 @@
 //! GET  /v1/rentals/{id}/result            ResultDocument: the tasks that are done
 //! GET  /v1/rentals/{id}/statements        signs of life while the worker runs: the newest, oldest first
 //! GET  /v1/rentals/{id}/outputs/{sha256}  an output that the result's manifest lists; takes a range
+//! GET  /v1/score                          Scored: how fast the node is; for everybody, not signed, cacheable
 //! ```
 //!
-//! Every request is signed by the key that placed the bid ([`super::auth`]) and served once. Refusals are problem
+//! Every other request is signed by the key that placed the bid ([`super::auth`]) and served once. Refusals are problem
 //! documents; the one for an unknown rental says how far this provider's index is, so that an agent whose own is
 //! further waits instead of giving up; a rental of the provider that another node works for is 421 Misdirected Request. Bodies come as they are: no content encoding is taken.
 //!
@@ -53,7 +54,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -64,6 +65,7 @@ pub use self::{
     tls::{Tls, TlsError},
 };
 use super::store::{MissingInput, Store};
+use crate::benchmark::Scored;
 
 /// All headers of a request together, bytes.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
@@ -209,6 +211,7 @@ pub struct ServerState {
     served: Arc<Served>,
     uploads: Places<Address>,
     downloads: Places<Address>,
+    score: Option<watch::Receiver<Option<Scored>>>,
 }
 
 impl ServerState {
@@ -217,7 +220,12 @@ impl ServerState {
         let limits = config.limits;
         let places = || Places::new(limits.transfers, limits.transfers_per_agent);
         let served = Arc::new(Served::new(limits.requests_per_agent, limits.requests));
-        Self { config, store, access, events, served, uploads: places(), downloads: places() }
+        Self { config, store, access, events, served, uploads: places(), downloads: places(), score: None }
+    }
+
+    /// Publishes the node's score too.
+    pub fn with_score(self, score: watch::Receiver<Option<Scored>>) -> Self {
+        Self { score: Some(score), ..self }
     }
 }
 
@@ -232,6 +240,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/rentals/{id}/result", get(routes::result))
         .route("/v1/rentals/{id}/statements", get(routes::statements))
         .route("/v1/rentals/{id}/outputs/{sha256}", get(routes::output))
+        .route("/v1/score", get(routes::score))
         .fallback(routes::unknown)
         // Each handler reads its body under a limit of its own.
         .layer(DefaultBodyLimit::disable())

@@ -186,6 +186,21 @@ fn text(body: &Value) -> String {
     }
 }
 
+/// A provider's score as people read it.
+fn speed(score: &Value) -> String {
+    let Some(milli) = score["score_milli"].as_u64() else {
+        return "not measured; `keeper offer measure` does it, and agents see the score".into();
+    };
+    format!(
+        "{:.2} of the reference{}: {} ms with {:.2} cpus, measured {}",
+        milli as f64 / 1_000.0,
+        if score["accelerated"] == true { "" } else { ", by the processor alone" },
+        text(&score["took_ms"]),
+        score["cpus_milli"].as_f64().unwrap_or_default() / 1_000.0,
+        date(score["measured_s"].as_u64().unwrap_or_default()),
+    )
+}
+
 /// Whole seconds as people write them.
 fn span(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()

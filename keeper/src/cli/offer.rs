@@ -7,9 +7,9 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Args, Subcommand};
 use contracts::units::Amount;
 use eyre::bail;
-use keeper::socket::{Order, Question};
+use keeper::socket::{Order, Question, Request};
 
-use super::{Client, amount, date, print_json, table::Table, text};
+use super::{Client, amount, date, print_json, speed, table::Table, text};
 
 #[derive(Subcommand)]
 pub(super) enum Offer {
@@ -19,6 +19,9 @@ pub(super) enum Offer {
     List(List),
     /// Change the lowest price of an offer, or how long it stands.
     Update(Update),
+    /// Run the class's benchmark as a rental would be, and publish how fast this node is. Takes some seconds; best while
+    /// nothing else runs.
+    Measure(Measure),
     /// End an offer: its free bonds come back, rentals that hold a slot go on. Pauses a keeper that would post another.
     Close(Close),
 }
@@ -54,6 +57,15 @@ pub(super) struct Close {
     client: Client,
 }
 
+#[derive(Args)]
+pub(super) struct Measure {
+    #[command(flatten)]
+    client: Client,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 impl Offer {
     pub(super) async fn run(self) -> eyre::Result<ExitCode> {
         match self {
@@ -69,6 +81,14 @@ impl Offer {
                     valid_for_s: update.valid_for.map(|valid| valid.as_secs()),
                 };
                 update.client.order(order).await
+            }
+            Self::Measure(Measure { client, json }) => {
+                let body = client.document(Request::Measure).await?;
+                if json {
+                    return print_json(&body);
+                }
+                anstream::println!("{}: {}", text(&body["class"]), speed(&body));
+                Ok(ExitCode::SUCCESS)
             }
             Self::Close(close) => close.client.order(Order::CloseOffer { offer: close.offer }).await,
         }
@@ -104,6 +124,7 @@ impl List {
             ]);
         }
         table.print("none yet");
+        anstream::println!("speed: {}", speed(&body["score"]));
         Ok(ExitCode::SUCCESS)
     }
 }

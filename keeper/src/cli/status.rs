@@ -8,7 +8,7 @@ use keeper::{clock::now_s, socket::Request};
 use serde_json::Value;
 
 use super::{
-    Client, amount, date, print_json, span,
+    Client, amount, date, print_json, span, speed,
     table::{Table, print_facts},
     text,
 };
@@ -80,6 +80,21 @@ fn agent(agent: &Value) {
         facts.push(("key is dead", "revoked or expired: `keeper wallet authorise` revives it".into()));
     }
     print_facts(&facts);
+    let speeds = agent["speeds"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !speeds.is_empty() {
+        anstream::println!("\nspeeds of providers, 1 being what their class should reach");
+        let mut table = Table::new(&["PROVIDER", "CLASS", "SPEED", "KNOWN BY", "AVOIDED"]);
+        for speed in speeds {
+            table.row([
+                text(&speed["provider"]),
+                text(&speed["class"]),
+                format!("{:.2}", speed["speed"].as_f64().unwrap_or_default()),
+                text(&speed["known_by"]),
+                if speed["avoided"] == true { "yes" } else { "no" }.into(),
+            ]);
+        }
+        table.print("none");
+    }
 }
 
 fn provider(provider: &Value) {
@@ -112,6 +127,7 @@ fn provider(provider: &Value) {
             ),
         ),
     ];
+    facts.push(("speed", speed(&provider["score"])));
     let slashed = amount(&provider["slashed"]);
     if slashed > Amount::ZERO {
         facts.push(("lost", format!("bonds of {slashed}, {} rentals failed", text(&provider["failed"]))));

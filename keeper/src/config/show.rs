@@ -16,6 +16,7 @@ pub fn document(config: &Config) -> Value {
             "more_relayer_keys": agent.more_relayer_keys.iter().map(key).collect::<Vec<_>>(),
             "extra_ca": agent.extra_ca,
             "allow_plain_http": agent.allow_plain_http,
+            "min_speed": agent.min_speed,
             "buckets": agent.buckets.iter().map(bucket).collect::<Vec<_>>(),
             "strategy": { "name": "patient_book", "settings": format!("{strategy:?}") },
         })

@@ -73,6 +73,13 @@ fn what_is_wrong_is_named() {
             "s3://NAME",
         ),
         ("slots = 2", "slots = 2\nbucket = { url = \"s3://b/p\", access_key = \"env:A\" }", "secret_key"),
+        (
+            "[provider]",
+            "[agent]\nwallet = \"0x0000000000000000000000000000000000000004\"\nmin_speed = 2.0\n\
+             session_key = { keystore = \"a\", password = \"env:A\" }\n\
+             relayer_key = { keystore = \"b\", password = \"env:B\" }\n[provider]",
+            "agent.min_speed = 2",
+        ),
         ("[provider]", "[relay]\nmax_batch = 0\n[provider]", "relay.max_batch"),
         ("[provider]", "[relay]\nmax_bach = 2\n[provider]", "max_bach"),
         ("[provider]", "[relay]\nmin_balance = 1.0\n[provider]", "relay.warn_balance"),

@@ -6,10 +6,11 @@ use contracts::ids::AgreementId;
 use eyre::{Context as _, OptionExt as _};
 use indexer::{Index, rows::Status};
 use object_store::aws::AmazonS3Builder;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::provider::access_of;
 use crate::{
+    benchmark::Scored,
     blobs::{
         BlobEvent, Store,
         bucket::{Bucket, Mirror, Rentals, Standing},
@@ -48,6 +49,7 @@ pub(super) fn mirror(
     seller: Seller,
     index: Index,
     store: Store,
+    score: watch::Receiver<Option<Scored>>,
     events: mpsc::Sender<BlobEvent>,
 ) -> Mirror {
     let (of_live, own) = (index.clone(), seller.clone());
@@ -70,5 +72,5 @@ pub(super) fn mirror(
         }
     };
     let rentals = Rentals { live: Box::new(live), standing: Box::new(standing) };
-    Mirror { bucket, store, rentals, events, every: LOOK_EVERY, clear_every: CLEAR_EVERY }
+    Mirror { bucket, store, rentals, score, events, every: LOOK_EVERY, clear_every: CLEAR_EVERY }
 }

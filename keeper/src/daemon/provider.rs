@@ -19,10 +19,11 @@ use crate::{
         containers::{Engine, EngineConfig, Limits},
         errands::Workshop,
     },
+    benchmark::{Template, cpus_milli},
     blobs::{Access, RentalAccess, Seen, ServerConfig, ServerLimits, ServerState, Store, StoreLimits, Tls, serve},
     config::{Config, EngineKind, ProviderConfig},
     event::Event,
-    keeper::{GRACE_S, ProviderSide},
+    keeper::{GRACE_S, Gauge, ProviderSide},
     seller::Seller,
 };
 
@@ -78,12 +79,27 @@ pub(super) async fn provider_side(
         provider: seller.provider,
         limits: ServerLimits::default(),
     };
+    let gauge = Gauge::new(hands.journal.own_score()?.filter(|scored| {
+        let score = &scored.score;
+        // What was measured on another class, worker or share of the machine is not this node's.
+        (score.provider, score.class, score.image, score.cpus_milli)
+            == (seller.provider, provider.class, image, cpus_milli(provider.cpus))
+            && score.template == Template::of(provider.class).spec_hash
+    }));
     let (blob_events, mut blob_inbox) = mpsc::channel(EVENTS);
     if let Some(config) = &provider.bucket {
-        let mirror = mirror(bucket(config)?, seller.clone(), hands.index.clone(), store.clone(), blob_events.clone());
+        let mirror = mirror(
+            bucket(config)?,
+            seller.clone(),
+            hands.index.clone(),
+            store.clone(),
+            gauge.score.subscribe(),
+            blob_events.clone(),
+        );
         hands.tasks.spawn(mirror.run(hands.stop.clone()));
     }
-    let state = ServerState::new(server, store.clone(), access(hands.index.clone(), seller.clone()), blob_events);
+    let state = ServerState::new(server, store.clone(), access(hands.index.clone(), seller.clone()), blob_events)
+        .with_score(gauge.score.subscribe());
     let stop = hands.stop.clone();
     hands.tasks.spawn(async move {
         if let Err(error) = serve(listener, tls, state, stop.cancelled_owned()).await {
@@ -124,7 +140,7 @@ pub(super) async fn provider_side(
         chain_id: config.chain.chain_id,
         journal: hands.journal.clone(),
     };
-    Ok(ProviderSide { seller, endpoint, workshop, relay, deliveries, results })
+    Ok(ProviderSide { seller, endpoint, workshop, relay, deliveries, results, gauge })
 }
 
 /// Who may talk about a rental over the data plane: the index says.

@@ -34,6 +34,10 @@ impl Keeper {
             Ask::Resume => self.pause(false),
             Ask::Show(question) => return self.show(question, call.reply),
             Ask::Order(order) => self.order(order)?,
+            Ask::Measure => {
+                self.measure(call.reply);
+                return Ok(());
+            }
             Ask::Stop => {
                 self.stop.cancel();
                 Reply::Ok { text: "stopping; containers go on and are adopted at the next start".into() }

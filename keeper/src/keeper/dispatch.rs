@@ -157,6 +157,7 @@ impl Keeper {
         }
         match result {
             Ok(Done::Fetched { job, rental, brought }) => {
+                self.note_speed(job, rental, &brought)?;
                 let state = match brought.message {
                     None => JobState::Finished { rental, files: brought.files },
                     Some(reason) => JobState::Failed { reason: format!("rental {rental}: {reason}") },

@@ -23,6 +23,7 @@ use crate::{
         containers::{AttemptId, Found},
         errands::Workshop,
     },
+    benchmark::is_run,
     clock::now_s,
     journal::{Attempt, AttemptState, Journal},
 };
@@ -61,6 +62,7 @@ impl Keeper {
         let Ok(mut unwanted) = self.reconciler.unwanted.clone().try_lock_owned() else { return };
         let round = Round {
             workshop: own.workshop.clone(),
+            measuring: own.gauge.at_work.clone(),
             provider: own.seller.provider,
             index: self.index.clone(),
             journal: self.journal.clone(),
@@ -79,6 +81,8 @@ impl Keeper {
 /// One comparison.
 struct Round {
     workshop: Workshop,
+    /// Held while the node is being measured.
+    measuring: Arc<Mutex<()>>,
     provider: Address,
     index: Index,
     journal: Journal,
@@ -89,7 +93,17 @@ struct Round {
 impl Round {
     async fn run(&self, unwanted: &mut Unwanted) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let workshop = &self.workshop;
-        let held = workshop.engine.list(workshop.chain_id).await?;
+        let (runs, held): (Vec<_>, Vec<_>) =
+            workshop.engine.list(workshop.chain_id).await?.into_iter().partition(|found| is_run(found.id.rental));
+        // Whoever measures takes away what it made; what is there without it is from a keeper that was killed.
+        if !runs.is_empty()
+            && let Ok(_nobody) = self.measuring.try_lock()
+        {
+            for found in runs {
+                workshop.engine.remove(found.id).await?;
+                info!(container = %found.name, "container of a benchmark that was cut off removed");
+            }
+        }
         let here: HashSet<_> = held.iter().map(|found| found.id).collect();
         unwanted.retain(|id, _| here.contains(id));
         let Some(head) = self.head()? else {

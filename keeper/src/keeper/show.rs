@@ -96,7 +96,11 @@ impl Keeper {
     fn quote(&self, asked: &QuoteRequest) -> Result<Result<Value, String>, KeeperError> {
         let Some(agent) = &self.agent else { return Ok(Err(NO_AGENT.into())) };
         let snapshot = self.index.snapshot()?;
-        let viewer = crate::market::Viewer { agent: Some((agent.wallet, agent.key)), provider: None };
+        let viewer = crate::market::Viewer {
+            agent: Some((agent.wallet, agent.key)),
+            provider: None,
+            avoided: Some(&self.asker.avoided),
+        };
         let Some(MarketView { head, agent: Some(seen), .. }) = MarketView::read(&snapshot, viewer)? else {
             return Ok(Err("the index has read no block yet; ask again shortly".into()));
         };
@@ -116,6 +120,7 @@ impl Keeper {
         };
         let desk = roles::agent::Desk {
             jobs: &[],
+            slow: &Default::default(),
             ledger: &self.ledger,
             strategy: &agent.strategy,
             params: self.params,
@@ -193,7 +198,8 @@ impl Keeper {
             document["this_node"] = json!(own.seller.sells(offer.id));
             offers.push(document);
         }
-        Ok(Ok(json!({ "block": block(&snapshot), "provider": own.seller.provider, "offers": offers })))
+        let score = own.gauge.document();
+        Ok(Ok(json!({ "block": block(&snapshot), "provider": own.seller.provider, "offers": offers, "score": score })))
     }
 
     fn job_document(&self, id: JobId) -> Result<Result<Value, String>, KeeperError> {

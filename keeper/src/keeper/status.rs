@@ -75,7 +75,12 @@ impl Keeper {
 
     fn agent_status(&self, snapshot: &Snapshot<'_>) -> Result<Option<Value>, KeeperError> {
         let Some(agent) = &self.agent else { return Ok(None) };
-        let mut shown = json!({ "wallet": agent.wallet, "session_key": agent.key, "relayers": agent.relayers });
+        let mut shown = json!({
+            "wallet": agent.wallet,
+            "session_key": agent.key,
+            "relayers": agent.relayers,
+            "speeds": self.speeds_document(),
+        });
         let known = snapshot.wallet(agent.wallet)?;
         if let (Some(wallet), Some(fields)) = (known, shown.as_object_mut()) {
             let account = snapshot.key_account(agent.key)?;
@@ -124,6 +129,7 @@ impl Keeper {
             "settled": row.as_ref().map_or(0, |row| row.settled),
             "failed": row.as_ref().map_or(0, |row| row.failed),
             "credit": snapshot.credit(seller.provider)?,
+            "score": own.gauge.document(),
         })))
     }
 

@@ -1,7 +1,10 @@
 //! The agent's role: bids for jobs, hands work to providers, brings results, disputes what does not hold.
 
+mod avoid;
 mod objection;
 mod ride;
+
+use std::collections::HashMap;
 
 use contracts::{
     classes::HardwareClass,
@@ -13,6 +16,7 @@ use contracts::{
 use indexer::rows::{AgreementRow, Status};
 
 use self::{
+    avoid::Standing,
     objection::objection,
     ride::{attend_own, ride},
 };
@@ -49,6 +53,8 @@ pub struct Desk<'a> {
     pub chain_s: u64,
     /// No new bids while set.
     pub paused: bool,
+    /// Confirmed rentals whose providers are known to be too slow, and in which words.
+    pub slow: &'a HashMap<AgreementId, String>,
 }
 
 /// What the agent wants now.
@@ -90,11 +96,15 @@ fn tend(view: &AgentView, desk: &Desk<'_>, row: &AgreementRow, wishes: &mut Vec<
             let Some(matched) = &row.matched else { return };
             if due(matched.start_deadline_s + COURTESY_S) {
                 wishes.push(act(Intent::Advance { rental }, "nobody started it in time"));
-            } else if let Some(job) = job.filter(|job| job.state != JobState::Cancelled)
-                && view.endpoints.get(&matched.provider).is_some_and(|endpoint| !endpoint.is_empty())
-            {
-                say(format!("rental {rental} confirmed by provider {}", matched.provider));
-                wishes.push(act(Intent::Deliver { rental, job: job.id }, "the provider needs the work"));
+            } else if let Some(job) = job.filter(|job| job.state != JobState::Cancelled) {
+                let standing = Standing::of(view, desk, row, job);
+                if let Standing::Avoided(why) = standing {
+                    say(format!("rental {rental}: {why}; it is called off before the start, and another bid follows"));
+                    wishes.push(act(Intent::Cancel { rental, job: job.id }, why));
+                } else if view.endpoints.get(&matched.provider).is_some_and(|endpoint| !endpoint.is_empty()) {
+                    say(format!("rental {rental} confirmed by provider {}{standing}", matched.provider));
+                    wishes.push(act(Intent::Deliver { rental, job: job.id }, "the provider needs the work"));
+                }
             }
         }
         Status::Running => {
@@ -252,7 +262,8 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
         NoBid::Never(format!("the highest price is below the lowest tick of {class}; raise --max-price"))
     })?;
     let situation = Situation {
-        free_floor: book.free_floor,
+        // Whoever is avoided may still take the bid, but a bid that only those can take would be in vain.
+        free_floor: book.liked_floor.filter(|tick| *tick <= max_tick).or(book.free_floor),
         floor: book.floor,
         best_waiting: book.best_waiting,
         depth: book.depth,

@@ -208,7 +208,8 @@ async fn a_mirror_takes_work_in_gives_results_out_and_clears_what_is_over() {
     let (events, mut inbox) = mpsc::channel(64);
     let every = Duration::from_millis(50);
     let (bucket, store) = (post.bucket.clone(), post.store.clone());
-    let mirror = Mirror { bucket, store, rentals, events, every, clear_every: every };
+    let score = tokio::sync::watch::Sender::new(None);
+    let mirror = Mirror { bucket, store, rentals, score: score.subscribe(), events, every, clear_every: every };
     let stop = CancellationToken::new();
     let running = tokio::spawn(mirror.run(stop.clone()));
 
@@ -232,6 +233,17 @@ async fn a_mirror_takes_work_in_gives_results_out_and_clears_what_is_over() {
         tokio::time::sleep(every).await;
     }
     assert_eq!(post.bucket.result(rental).await.unwrap(), only(&document, true));
+
+    // The score goes there too, and a newer one in its place.
+    let key = alloy::signers::local::PrivateKeySigner::random();
+    for took_ms in [5_000, 2_500] {
+        let stated = crate::score::scored(&key, took_ms);
+        score.send_replace(Some(stated.clone()));
+        while post.bucket.score().await.ok().as_ref() != Some(&stated) {
+            assert!(tokio::time::Instant::now() < until, "the score never comes");
+            tokio::time::sleep(every).await;
+        }
+    }
 
     post.store.release(rental).await.unwrap();
     *over.lock().unwrap() = true;

@@ -7,6 +7,7 @@ mod client;
 mod courier;
 mod fleet;
 mod lines;
+mod score;
 mod server;
 mod store;
 mod support;

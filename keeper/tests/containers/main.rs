@@ -5,6 +5,7 @@
 mod both;
 mod docker;
 mod hostile;
+mod measure;
 mod process;
 mod reap;
 mod support;

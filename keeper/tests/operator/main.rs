@@ -17,5 +17,6 @@ mod dispute;
 mod end;
 mod fleet;
 mod mcp;
+mod speed;
 mod wallet;
 mod warm;

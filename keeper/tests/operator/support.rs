@@ -137,6 +137,14 @@ pub(crate) fn append(stage: &Stage, name: &str, text: &str) {
     std::fs::write(path, before + text).unwrap();
 }
 
+/// Changes a keeper's configuration.
+pub(crate) fn change(stage: &Stage, name: &str, from: &str, to: &str) {
+    let path = stage.config(name);
+    let before = std::fs::read_to_string(&path).unwrap();
+    assert!(before.contains(from), "{name}.toml has no '{from}':\n{before}");
+    std::fs::write(path, before.replace(from, to)).unwrap();
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -323,7 +323,7 @@ fn swap_in(temporary: &Path, target: &Path) -> Result<(), LayoutError> {
 }
 
 /// Deletes a folder of ours, if it is there.
-pub(super) fn clear(folder: &Path) -> Result<(), LayoutError> {
+pub(crate) fn clear(folder: &Path) -> Result<(), LayoutError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(folder)(error)),
         _ => Ok(()),

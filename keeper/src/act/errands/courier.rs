@@ -62,6 +62,8 @@ pub struct Brought {
     pub exit_code: i32,
     /// Paths relative to the job's folder, with their hashes.
     pub files: Vec<(String, B256)>,
+    /// Seconds that the worker ran, by its receipt.
+    pub seconds: u64,
     /// The worker's own words when it failed.
     pub message: Option<String>,
 }
@@ -172,7 +174,7 @@ impl Courier {
         signers: &[Address],
         job: &Job,
     ) -> Result<Brought, ErrandError> {
-        let mut brought = Brought { exit_code: 0, files: Vec::new(), message: None };
+        let mut brought = Brought { exit_code: 0, files: Vec::new(), seconds: 0, message: None };
         let tasks = tasks_of(document, row.id, job.spec_hash, &job.spec)?;
         let mut left = MAX_RESULT_BYTES;
         for task in &tasks {
@@ -186,6 +188,7 @@ impl Courier {
             brought.files.extend(manifest.files.iter().zip(&paths).map(|(file, path)| {
                 (path.strip_prefix(&job.out_dir).unwrap_or(path).display().to_string(), file.sha256)
             }));
+            brought.seconds = brought.seconds.saturating_add(task.receipt.seconds);
             if brought.exit_code == 0 && task.exit_code != 0 {
                 brought.exit_code = task.exit_code;
                 brought.message = worker_message(&folder, task.exit_code).map(|text| name + &text);

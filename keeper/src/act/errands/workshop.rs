@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// A worker gets this much less than the rental's time, so that its result can still be submitted, seconds.
-const SUBMIT_MARGIN_S: u64 = 5;
+pub(super) const SUBMIT_MARGIN_S: u64 = 5;
 
 /// A rental that is kept for more tasks looks for them this often.
 const LOOK_FOR_MORE: Duration = Duration::from_millis(200);
 
 /// Copying and hashing files must not hold up the loop's threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrandError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrandError> {
     tokio::task::spawn_blocking(work).await.map_err(retry)
 }
 

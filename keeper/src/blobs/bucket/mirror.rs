@@ -6,12 +6,18 @@ use std::{
 };
 
 use contracts::ids::AgreementId;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Bucket, BucketError};
-use crate::blobs::{BlobEvent, RentalAccess, Store};
+use crate::{
+    benchmark::Scored,
+    blobs::{BlobEvent, RentalAccess, Store},
+};
 
 /// First pause after something of a rental went wrong; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -35,12 +41,21 @@ pub struct Rentals {
     pub standing: Box<dyn Fn(AgreementId) -> Standing + Send + Sync>,
 }
 
+/// The score that is in the bucket, and when the next is put there.
+struct Put {
+    done: Option<Scored>,
+    due: Instant,
+    pause: Duration,
+}
+
 /// Keeps a provider's store and its part of a bucket alike.
 pub struct Mirror {
     /// Where agents put their work.
     pub bucket: Bucket,
     /// The provider's store.
     pub store: Store,
+    /// How fast the node is.
+    pub score: watch::Receiver<Option<Scored>>,
     /// What the index says.
     pub rentals: Rentals,
     /// Told of what arrived.
@@ -82,6 +97,7 @@ impl Mirror {
         let mut pauses = Pauses::default();
         let mut published = HashSet::new();
         let mut cleared = None;
+        let mut score = Put { done: None, due: Instant::now(), pause: FIRST_PAUSE };
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let work = async {
@@ -89,6 +105,7 @@ impl Mirror {
                 ticks.tick().await;
                 self.take_in(&mut pauses).await;
                 self.give_out(&mut pauses, &mut published).await;
+                self.publish_score(&mut score).await;
                 if cleared.is_none_or(|at: Instant| at.elapsed() >= self.clear_every) {
                     cleared = Some(Instant::now());
                     self.clear().await;
@@ -130,6 +147,24 @@ impl Mirror {
             if pauses.note(rental, "the result was not given out", put).is_some() {
                 info!(%rental, "the result is in the bucket");
                 published.insert(rental);
+            }
+        }
+    }
+
+    async fn publish_score(&self, put: &mut Put) {
+        let score = self.score.borrow().clone();
+        let Some(scored) = score.filter(|score| put.done.as_ref() != Some(score) && Instant::now() >= put.due) else {
+            return;
+        };
+        match self.bucket.put_score(&scored).await {
+            Ok(()) => {
+                info!("the score is in the bucket");
+                *put = Put { done: Some(scored), due: Instant::now(), pause: FIRST_PAUSE };
+            }
+            Err(error) => {
+                warn!(%error, "the score was not put into the bucket");
+                put.due = Instant::now() + put.pause;
+                put.pause = (put.pause * 2).min(MAX_PAUSE);
             }
         }
     }

@@ -9,7 +9,7 @@ use axum::{
     extract::{OriginalUri, Path, State},
     http::{
         HeaderValue, StatusCode,
-        header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
+        header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
 };
@@ -47,6 +47,15 @@ pub(in crate::blobs) struct Countersignature {
 
 pub(super) async fn unknown(OriginalUri(uri): OriginalUri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("{} is not served here; see /v1/rentals/{{id}}", uri.path()))
+}
+
+/// For everybody: it is small, says nothing of any rental, and shows its own signer.
+pub(super) async fn score(State(state): State<ServerState>) -> Answer<Response> {
+    let scored = state.score.as_ref().and_then(|score| score.borrow().clone()).ok_or_else(|| {
+        let detail = "this node has no score; its operator makes one with `keeper offer measure`";
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })?;
+    Ok(([(CACHE_CONTROL, "public, max-age=60")], Json(scored)).into_response())
 }
 
 pub(super) async fn view(

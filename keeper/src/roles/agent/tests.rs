@@ -83,9 +83,21 @@ fn view() -> AgentView {
 
 /// What the role wants at `after_s` seconds, by the intents' keys and the jobs' ends.
 fn check(view: &AgentView, jobs: &[Job], ledger: &Ledger, after_s: u64, expect: &[&str]) {
+    check_of(view, jobs, ledger, &HashMap::new(), after_s, expect);
+}
+
+/// The same with some slow providers.
+fn check_of(
+    view: &AgentView,
+    jobs: &[Job],
+    ledger: &Ledger,
+    slow: &HashMap<AgreementId, String>,
+    after_s: u64,
+    expect: &[&str],
+) {
     let strategy = StrategyConfig::default();
     let params = Preset::Demo.params();
-    let desk = Desk { jobs, ledger, strategy: &strategy, params, chain_s: NOW_S + after_s, paused: false };
+    let desk = Desk { jobs, ledger, strategy: &strategy, params, chain_s: NOW_S + after_s, paused: false, slow };
     let seen: Vec<_> = wishes(view, &desk)
         .into_iter()
         .filter_map(|wish| match wish {
@@ -275,4 +287,87 @@ fn a_key_of_another_wallet_ends_the_job_with_the_remedy() {
     let ledger = Ledger::default();
     check(&of(Address::ZERO), &[job()], &ledger, 0, &["bid/job-1/0"]);
     check(&of(Address::repeat_byte(5)), &[job()], &ledger, 0, &["failed: the session key belongs to wallet"]);
+}
+
+/// An agreement of the job that was called off after its match.
+fn called_off(number: u128) -> AgreementRow {
+    let id = AgreementId::from_u128((1 << 80) + number).unwrap();
+    AgreementRow { id, started: None, submitted: None, ..row(Status::Cancelled) }
+}
+
+fn confirmed() -> AgreementRow {
+    AgreementRow { started: None, submitted: None, ..row(Status::Confirmed) }
+}
+
+fn noted(intent: Intent, state: State) -> Ledger {
+    let record = Record { intent: intent.clone(), why: String::new(), attempt: 1, at_s: NOW_S, state };
+    Ledger::new([(intent.key(), record)])
+}
+
+#[test]
+fn a_slow_provider_is_called_off_before_it_has_the_work_and_the_job_bids_again() {
+    let (rental, job_id) = (confirmed().id, JobId(1));
+    let slow = HashMap::from([(rental, "slow".to_owned())]);
+    let fresh = Ledger::default();
+    let of = |agreements: Vec<AgreementRow>| AgentView { agreements, ..view() };
+    check_of(&of(vec![confirmed()]), &[job()], &fresh, &slow, 0, &["cancel/"]);
+    check_of(&of(vec![confirmed()]), &[job()], &fresh, &HashMap::new(), 0, &["deliver/"]);
+    check_of(&of(vec![called_off(1)]), &[job()], &fresh, &slow, 0, &["bid/job-1/1"]);
+    // Under way or done, it stays called off whatever is known by then; refused by the market, it is taken.
+    let cancel = || Intent::Cancel { rental, job: job_id };
+    for state in [State::Planned, State::Done { block: 1, gas_wei: U256::ZERO }] {
+        check_of(&of(vec![confirmed()]), &[job()], &noted(cancel(), state), &HashMap::new(), 0, &["cancel/"]);
+    }
+    let refused = noted(cancel(), State::Failed { error: "reverted".into() });
+    check_of(&of(vec![confirmed()]), &[job()], &refused, &slow, 0, &["deliver/"]);
+    // Once handed over, a start may follow at any moment.
+    let handed = noted(Intent::Deliver { rental, job: job_id }, State::Failed { error: "no answer".into() });
+    check_of(&of(vec![confirmed()]), &[job()], &handed, &slow, 0, &["deliver/"]);
+}
+
+#[test]
+fn a_bid_is_priced_for_those_who_are_not_avoided_where_that_can_be_paid() {
+    let ledger = Ledger::default();
+    let strategy = StrategyConfig::default();
+    let slow = HashMap::new();
+    let params = Preset::Demo.params();
+    let desk =
+        Desk { jobs: &[], ledger: &ledger, strategy: &strategy, params, chain_s: NOW_S, paused: false, slow: &slow };
+    let tick = |liked_floor: Option<u8>| {
+        let mut view = view();
+        view.books.get_mut(&(1, 0)).unwrap().liked_floor = liked_floor;
+        match quote(&view, &desk, &job()).unwrap() {
+            (Intent::Bid { tick, .. }, _) => tick,
+            (other, _) => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((tick(Some(90)), tick(Some(80)), tick(None)), (90, 80, 80));
+    assert_eq!(tick(Some(u8::MAX)), 80, "too dear is no better than slow");
+}
+
+#[test]
+fn a_market_of_slow_providers_is_taken_as_it_is() {
+    let slow = HashMap::from([(confirmed().id, "slow".to_owned())]);
+    let fresh = Ledger::default();
+    let after = |called: u128| {
+        let agreements = (1..=called).map(called_off).chain([confirmed()]).collect();
+        AgentView { agreements, ..view() }
+    };
+    check_of(&after(1), &[job()], &fresh, &slow, 0, &["cancel/"]);
+    check_of(&after(2), &[job()], &fresh, &slow, 0, &["deliver/"]);
+    // Bids that were never matched, and rentals called off while they ran, are no such experience.
+    let mut other = after(2);
+    other.agreements[0].matched = None;
+    check_of(&other, &[job()], &fresh, &slow, 0, &["cancel/"]);
+    other.agreements[0] = row(Status::Cancelled);
+    check_of(&other, &[job()], &fresh, &slow, 0, &["cancel/"]);
+    // Where no bid could follow, what is there is taken.
+    let late = Job { deadline_s: NOW_S, ..job() };
+    check_of(&after(0), &[late], &fresh, &slow, 0, &["deliver/"]);
+    let mut many = after(0);
+    many.agreements
+        .extend((1..MAX_BIDS as u128).map(|number| AgreementRow { status: Status::Expired, ..called_off(number) }));
+    check_of(&many, &[job()], &fresh, &slow, 0, &["deliver/"]);
+    // Past the deadline nothing can be called off; the market moves it on.
+    check_of(&after(0), &[job()], &fresh, &slow, 33, &["advance/"]);
 }

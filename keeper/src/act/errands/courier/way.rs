@@ -8,9 +8,11 @@ use indexer::rows::AgreementRow;
 
 use super::{Courier, ErrandError, retry};
 use crate::{
+    benchmark::Scored,
     blobs::{
         Client, ClientAuth, ClientError, ResultDocument, Sought,
         bucket::{Bucket, BucketError},
+        guard,
     },
     spec::{InputRef, Manifest, RentalSpec, Statement},
 };
@@ -24,17 +26,45 @@ impl Courier {
     /// The way to a rental's provider by what it published: to the node that works for the rental's offer.
     pub(super) async fn way(&self, endpoint: &str, row: &AgreementRow) -> Result<Way, ErrandError> {
         if endpoint.starts_with("s3://") {
-            let found = self.buckets.iter().find(|(url, _)| url == endpoint);
-            // Without the right to its bucket nothing can be said about what the provider serves.
-            let (_, bucket) = found.ok_or_else(|| {
-                retry(format!("the provider uses the bucket {endpoint:?}; name it in agent.buckets to deal with it"))
-            })?;
-            return Ok(Way::Bucket(bucket.clone()));
+            return self.bucket(endpoint).map(|bucket| Way::Bucket(bucket.clone()));
         }
-        let auth = ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market };
+        let auth = self.auth();
         let matched = row.matched.as_ref().ok_or_else(|| retry("the bid is not matched"))?;
         let sought = Sought { rental: row.id, offer: matched.offer_id, matched_block: matched.block };
         self.nodes.find(endpoint, &self.reach, auth, sought).await.map(Way::Direct).map_err(served)
+    }
+
+    /// What a provider says of its speed, by what it published: of a fleet, the first node that says something. Whether it
+    /// holds is for the caller to check.
+    ///
+    /// # Errors
+    /// [`ErrandError`] when it says nothing.
+    pub async fn score(&self, endpoint: &str) -> Result<Scored, ErrandError> {
+        if endpoint.starts_with("s3://") {
+            return self.bucket(endpoint)?.score().await.map_err(found);
+        }
+        let mut silence = retry("the provider publishes no endpoint");
+        for node in guard::nodes(endpoint).map_err(retry)? {
+            let asked = async { Client::connect(node, &self.reach, self.auth()).await?.score().await };
+            match asked.await {
+                Ok(score) => return Ok(score),
+                Err(error) => silence = served(error),
+            }
+        }
+        Err(silence)
+    }
+
+    fn bucket(&self, endpoint: &str) -> Result<&Bucket, ErrandError> {
+        let found = self.buckets.iter().find(|(url, _)| url == endpoint);
+        // Without the right to its bucket nothing can be said about what the provider serves.
+        let (_, bucket) = found.ok_or_else(|| {
+            retry(format!("the provider uses the bucket {endpoint:?}; name it in agent.buckets to deal with it"))
+        })?;
+        Ok(bucket)
+    }
+
+    fn auth(&self) -> ClientAuth {
+        ClientAuth { signer: self.key.clone(), chain_id: self.chain_id, market: self.market }
     }
 }
 
