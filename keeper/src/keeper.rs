@@ -301,7 +301,9 @@ impl Keeper {
 
     fn agent_wishes(&self, view: &MarketView) -> Vec<Wish> {
         let (Some(agent), Some(seen)) = (&self.agent, &view.agent) else { return Vec::new() };
-        let jobs: Vec<Job> = self.jobs.values().cloned().collect();
+        let live: HashSet<_> = seen.agreements.iter().filter(|row| row.is_live()).map(|row| row.spec_hash).collect();
+        let wanted = |job: &&Job| job.state == JobState::Active || live.contains(&job.spec_hash);
+        let jobs: Vec<Job> = self.jobs.values().filter(wanted).cloned().collect();
         let slow = self.slow_rentals(seen);
         let desk = roles::agent::Desk {
             jobs: &jobs,

@@ -51,6 +51,8 @@ row! {
 
 /// Writes of one family that are gathered in memory before they become a file, bytes.
 const GATHERED_BYTES: usize = 8 << 20;
+/// Blocks of files kept in memory, bytes; the system's page cache has the rest.
+const CACHED_BYTES: usize = 32 << 20;
 /// Deleted entries that one step of an iterator may pass over in memory before what is gathered becomes a file. Bids and
 /// rentals come and go at the same place of their index, at which every look at the market begins.
 const PASSED_OVER: &str = "1000";
@@ -300,7 +302,7 @@ impl std::fmt::Display for Identity {
 fn options() -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_bloom_filter(10.0, false);
-    table.set_block_cache(&Cache::new_lru_cache(64 << 20));
+    table.set_block_cache(&Cache::new_lru_cache(CACHED_BYTES));
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);

@@ -132,7 +132,15 @@ mod tests {
         let Scene { row, host, rider, ledger, chain_s } = scene;
         let jobs = [host, rider.clone()];
         let (params, strategy) = (Preset::Demo.params(), StrategyConfig::default());
-        let desk = Desk { jobs: &jobs, ledger: &ledger, strategy: &strategy, params, chain_s, paused: false };
+        let desk = Desk {
+            jobs: &jobs,
+            ledger: &ledger,
+            strategy: &strategy,
+            params,
+            chain_s,
+            paused: false,
+            slow: &Default::default(),
+        };
         let mut view = AgentView { agreements: vec![row], ..Default::default() };
         let base_price = price::base_from_reference(class.reference_per_hour()).unwrap();
         view.books.insert((book.class, book.bucket), BookView { base_price, ..Default::default() });

@@ -216,7 +216,7 @@ fn the_cheapest_preemptible_rental_gives_way_to_a_dearer_firm_bid() {
     }
     scene.view.heads = vec![bid(90)];
     // Not while a slot is free, while one gives way already, or while the keeper is paused.
-    scene.view.offers = vec![offer(1, 3, 2)];
+    scene.view.offers = vec![offer(1, 3, 1)];
     scene.check(&[quiet[0], quiet[1], "match/"]);
     scene.view.offers = vec![offer(1, 2, 2)];
     scene.paused = true;

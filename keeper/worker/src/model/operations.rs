@@ -126,15 +126,16 @@ fn product(weights: &[f32], inputs: &[f64]) -> f64 {
     let mut sums = [0.0; LANES];
     let (weights, last_weights) = weights.as_chunks::<LANES>();
     let (inputs, last_inputs) = inputs.as_chunks::<LANES>();
-    for (weights, inputs) in weights.iter().zip(inputs) {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(weights[lane]) * inputs[lane];
-        }
-    }
-    for ((sum, weight), input) in sums.iter_mut().zip(last_weights).zip(last_inputs) {
+    weights.iter().zip(inputs).for_each(|(weights, inputs)| add_products(&mut sums, weights, inputs));
+    add_products(&mut sums, last_weights, last_inputs);
+    sums.iter().fold(0.0, |total, sum| total + sum)
+}
+
+/// Each lane is added to by itself.
+fn add_products(sums: &mut [f64; LANES], weights: &[f32], inputs: &[f64]) {
+    for ((sum, weight), input) in sums.iter_mut().zip(weights).zip(inputs) {
         *sum += f64::from(*weight) * *input;
     }
-    sums.iter().fold(0.0, |total, sum| total + sum)
 }
 
 fn activated(activation: Activation, value: f64) -> f64 {
