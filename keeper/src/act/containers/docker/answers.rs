@@ -86,9 +86,16 @@ pub(super) fn is_absent(error: &DockerError) -> bool {
     status_code(error) == Some(404)
 }
 
-/// Podman calls a container whose process has ended "stopped" until it has cleaned up behind it, a moment later.
+/// Podman calls a container whose process has ended "stopped" until it has cleaned up behind it, a moment later; and it fails
+/// when the process ends while it looks for its control group.
 pub(super) fn is_between_states(error: &DockerError) -> bool {
-    matches!(error, DockerError::JsonDataError { message, .. } if message.contains("unknown variant `stopped`"))
+    match error {
+        DockerError::JsonDataError { message, .. } => message.contains("unknown variant `stopped`"),
+        DockerError::DockerResponseServerError { status_code: 500, message } => {
+            message.starts_with("read /proc/") && message.ends_with("/cgroup: no such process")
+        }
+        _ => false,
+    }
 }
 
 /// A removal that the engine puts off; what is gone already is fine.
@@ -119,5 +126,16 @@ mod tests {
         assert!(unix_time("2026-11-23T04:20:00.123456789Z") < unix_time("2026-11-23T04:20:00.2Z"));
         assert_eq!(unix_time("0001-01-01T00:00:00Z"), None);
         assert_eq!(unix_time("yesterday"), None);
+    }
+
+    #[test]
+    fn only_what_passes_by_itself_is_between_states() {
+        let answer = |status_code, message: &str| DockerError::DockerResponseServerError {
+            status_code,
+            message: message.into(),
+        };
+        assert!(is_between_states(&answer(500, "read /proc/17644/cgroup: no such process")));
+        assert!(!is_between_states(&answer(500, "read /proc/17644/cgroup: permission denied")));
+        assert!(!is_between_states(&answer(404, "no such container")));
     }
 }
