@@ -139,17 +139,7 @@ async fn every_node_passes_the_guard_and_the_most_telling_answer_is_given() {
 
     // The result of a node that is away is kept from the agent, like that of any provider that is away.
     trip.plane.endpoint = format!("{} {away}", other.endpoint);
-    trip.row.submitted = Some(indexer::rows::Submitted {
-        billable_s: 5,
-        result_hash: Default::default(),
-        receipt_root: Default::default(),
-        challenge_end_s: u64::MAX,
-        receipts: true,
-        preempted: false,
-        cancelled: false,
-        block: 9,
-        time_s: 0,
-    });
+    trip.submit(&[], 5);
     assert!(trip.fetch().await.starts_with("unserved: provider at"), "{}", trip.fetch().await);
     let error = trip.courier.deliver(&trip.row, &trip.plane.endpoint, &trip.job).await.unwrap_err();
     assert!(!matches!(error, ErrandError::Refuted(_)), "{error}");

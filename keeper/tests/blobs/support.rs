@@ -127,11 +127,17 @@ impl Plane {
     /// The result of a delivered rental over one output.
     pub(crate) async fn publish(&self, rental: AgreementId, spec: &RentalSpec, output: &[u8]) -> Manifest {
         let (document, manifest) = result(rental, spec, &[("a.txt", output)]);
-        let out = self.folder.path().join(format!("out-{rental}"));
+        self.keep(rental, &document, output).await;
+        manifest
+    }
+
+    /// Publishes a task's result over the one output `a.txt`.
+    pub(crate) async fn keep(&self, rental: AgreementId, document: &TaskDocument, output: &[u8]) {
+        // The store keeps a link to the file: what another task wrote must stay.
+        let out = self.folder.path().join(format!("out-{rental}-{:x}", sha256(output)));
         std::fs::create_dir_all(&out).unwrap();
         std::fs::write(out.join("a.txt"), output).unwrap();
-        self.store.publish_task(rental, document, &out).await.unwrap();
-        manifest
+        self.store.publish_task(rental, document.clone(), &out).await.unwrap();
     }
 
     /// A confirmed rental of the agent over `spec`.

@@ -22,7 +22,7 @@ use crate::{
     blobs::{Nodes, Reach, ResultDocument, bucket::Bucket},
     intake,
     job::Job,
-    spec::{InputRef, Receipt},
+    spec::InputRef,
 };
 
 /// Largest result an agent brings, bytes.
@@ -201,21 +201,6 @@ impl Courier {
     fn inputs_of(&self, job: &Job) -> impl Fn(&InputRef) -> PathBuf + use<> {
         let (jobs_dir, spec_hash) = (self.jobs_dir.clone(), job.spec_hash);
         move |input| intake::input_path(&jobs_dir, spec_hash, input.sha256)
-    }
-
-    /// What the provider states of work under way, checked, oldest first.
-    ///
-    /// # Errors
-    /// [`ErrandError::Refuted`] when the statements contradict each other, [`ErrandError::Unserved`] without them.
-    pub async fn heartbeats(
-        &self,
-        row: &AgreementRow,
-        endpoint: &str,
-        signers: &[Address],
-    ) -> Result<Vec<Receipt>, ErrandError> {
-        let statements = self.way(endpoint, row).await?.statements(row.id).await?;
-        check_order(&statements, row, signers)?;
-        Ok(statements.into_iter().map(|stated| stated.receipt).collect())
     }
 }
 

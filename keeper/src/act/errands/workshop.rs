@@ -80,7 +80,7 @@ impl Workshop {
         let started = row.started.as_ref().ok_or_else(|| retry("the rental has not started"))?;
         let deadline_unix_s = started.end_time_s.saturating_sub(SUBMIT_MARGIN_S).max(started.time_s + 1);
         let mut idle_since_s = now_s();
-        loop {
+        while !made.is_final {
             let files =
                 self.store.rental(row.id).await.ok_or_else(|| retry("nothing was delivered for this rental"))?;
             let keep_warm_s = files.spec.as_ref().map_or(0, |spec| u64::from(spec.keep_warm_s));
@@ -99,7 +99,6 @@ impl Workshop {
                     idle_since_s = now_s();
                 }
                 Next::Wait => tokio::time::sleep(LOOK_FOR_MORE).await,
-                Next::Seal(_) if made.is_final => return Ok(made),
                 Next::Seal(known) => {
                     if self.store.seal(row.id, known).await.map_err(retry)? {
                         made.idle_s += waited_s();
@@ -109,6 +108,7 @@ impl Workshop {
                 }
             }
         }
+        Ok(made)
     }
 
     /// Brings one task to its result.
