@@ -22,7 +22,7 @@ pub(in crate::cli) struct Post {
     #[command(flatten)]
     owner: OwnerArgs,
     /// Hardware class sold: cpu_only, low_end_gpu, mid_range_gpu, high_end_gpu or premium_gpu.
-    #[arg(long, value_parser = class)]
+    #[arg(long)]
     class: HardwareClass,
     /// Rentals at once.
     #[arg(long)]
@@ -110,7 +110,7 @@ async fn approve(owner: &Owner, bonds: Amount) -> eyre::Result<bool> {
         bail!(
             "{} holds {}, but the bonds take {bonds}, of which the market holds {credit} as credit; send it some AIT",
             owner.address(),
-            Amount(held.try_into().unwrap_or(u128::MAX))
+            Amount::from_units(held)
         );
     }
     if ait.allowance(owner.address(), at).call().await.wrap_err("reading the allowance")? >= due {
@@ -118,12 +118,4 @@ async fn approve(owner: &Owner, bonds: Amount) -> eyre::Result<bool> {
     }
     let data = IERC20::approveCall { spender: at, value: due }.abi_encode();
     Ok(owner.send(token, data, "allowing the bonds").await?.is_some())
-}
-
-fn class(text: &str) -> Result<HardwareClass, String> {
-    let found = HardwareClass::ALL.into_iter().find(|class| class.name() == text);
-    found.ok_or_else(|| {
-        let all = HardwareClass::ALL.map(HardwareClass::name).join(", ");
-        format!("there is no such class; there are {all}")
-    })
 }
