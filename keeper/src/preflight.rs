@@ -4,6 +4,7 @@
 //! and named. OpenZeppelin's forwarder drops the inner revert data, so a forwarded call is run as the forwarder would
 //! make it, with the signer's address appended (ERC-2771); those of one batch run one after the other on one state.
 
+mod hot;
 mod state;
 
 use alloy::{

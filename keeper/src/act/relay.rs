@@ -40,12 +40,16 @@ use alloy::{
 use indexer::Head;
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::{chain::Seen, policy::Policy};
+use self::{
+    chain::{Answer, Seen},
+    policy::Policy,
+};
 use super::calls::Addresses;
 use crate::{
     clock::now_s,
@@ -244,6 +248,8 @@ struct Worker {
     doubted: Vec<(String, u64)>,
     /// What this run has handed to the node, by nonce.
     sent: HashMap<u64, Sent>,
+    /// What is on its way to the node.
+    sending: Option<Sending>,
     /// Nonces without a parcel, and the block at which that was first seen.
     gaps: BTreeMap<u64, u64>,
     /// How often a request of an intent went nowhere.
@@ -288,6 +294,15 @@ struct Sent {
     underpriced: bool,
 }
 
+/// Bytes on their way to the node.
+#[derive(Debug)]
+struct Sending {
+    nonce: u64,
+    hash: B256,
+    block: u64,
+    answer: JoinHandle<Answer>,
+}
+
 impl Worker {
     fn open(relay: Relay, out: mpsc::Sender<Event>) -> Result<Self, RelayError> {
         let account = relay.signer.address();
@@ -322,6 +337,7 @@ impl Worker {
             in_question: false,
             doubted: Vec::new(),
             sent: HashMap::new(),
+            sending: None,
             gaps: BTreeMap::new(),
             rounds: HashMap::new(),
             seen: None,

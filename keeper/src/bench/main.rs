@@ -27,7 +27,7 @@ enum What {
     /// Forwarded requests a second through one account, against direct calls of the same function.
     Relay {
         /// Requests of each kind.
-        #[arg(long, default_value_t = 2_000)]
+        #[arg(long, default_value_t = 20_000)]
         requests: usize,
     },
     /// From a block with a bid to the transaction that takes it.

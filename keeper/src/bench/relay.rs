@@ -40,6 +40,8 @@ use crate::{chain::Chain, numbers::rounded};
 const SENDERS: usize = 8;
 /// Longest wait for the direct calls.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Transactions under way at most: blocks come once a second, and what they take in a second must be there.
+const IN_FLIGHT: usize = 256;
 /// Bids that open the book and warm the accounts, outside of the measurement.
 const WARM: u64 = 20;
 
@@ -135,7 +137,7 @@ async fn relayed(chain: &Chain, relayer: PrivateKeySigner, first: u64, count: us
         preflight: Preflight::new(provider, chain.market.chain_id),
         poll: Duration::from_millis(50),
         confirmations: 2,
-        config: RelayConfig { max_in_flight: 128, gas_budget_per_day: 1_000.0, ..RelayConfig::default() },
+        config: RelayConfig { max_in_flight: IN_FLIGHT, gas_budget_per_day: 1_000.0, ..RelayConfig::default() },
         index: None,
     };
     let (inbox, records) = mpsc::channel(1_024);

@@ -27,8 +27,6 @@ pub struct Parcel {
     pub items: Vec<Item>,
     /// Contract called.
     pub to: Address,
-    /// Calldata.
-    pub data: Bytes,
     /// Gas offered.
     pub gas_limit: u64,
     /// Signed transactions, the newest last: replacements pay more, the last ones may cancel.
@@ -124,6 +122,13 @@ impl Parcel {
     /// The version that should be mined now.
     pub fn newest(&self) -> Option<&Version> {
         self.versions.last()
+    }
+
+    /// Calldata; empty for one that only closes a gap.
+    pub fn data(&self) -> Bytes {
+        let calling = self.versions.iter().find(|version| !version.cancels);
+        let envelope = calling.and_then(|version| TxEnvelope::decode_2718(&mut version.raw.as_ref()).ok());
+        envelope.map(|envelope| envelope.input().clone()).unwrap_or_default()
     }
 
     /// Most wei it can cost, whichever version is mined.
@@ -243,7 +248,6 @@ fn parcel_of(key: &str, record: &Record, raw: &Bytes) -> Option<Parcel> {
         nonce: envelope.nonce(),
         items: vec![Item { key: key.into(), about: record.intent.rental(), request: None, verdict: None }],
         to: envelope.to()?,
-        data: envelope.input().clone(),
         gas_limit: envelope.gas_limit(),
         versions: vec![Version {
             raw: envelope.encoded_2718().into(),

@@ -21,7 +21,6 @@ fn parcel(sender: Address, nonce: u64) -> Parcel {
         nonce,
         items: vec![Item { key: withdraw().key(), about: None, request: None, verdict: None }],
         to: Address::ZERO,
-        data: Bytes::new(),
         gas_limit: 21_000,
         versions: Vec::new(),
         first_block: 1,

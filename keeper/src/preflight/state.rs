@@ -1,11 +1,11 @@
 //! The chain's state as of one block, read through the RPC when the machine asks for it, and kept while the block is the
 //! newest.
 //!
-//! Code is kept across blocks: a contract's never changes. What lately was read is read again at once, in one request,
+//! Code is kept across blocks: a contract's never changes. What runs need again and again is read at once, in one request,
 //! when a new block comes, so that a run finds it warm.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -23,8 +23,8 @@ use revm::{
 };
 use tokio::runtime::Handle;
 
-/// Accounts and storage slots read again with each new block: what the newest runs needed.
-const WARM: usize = 512;
+use super::hot::{Hot, Place};
+
 /// Contracts whose code is kept.
 const CODES: usize = 256;
 
@@ -41,33 +41,13 @@ pub(super) enum StateError {
 
 impl DBErrorMarker for StateError {}
 
-/// Something that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    Account(Address),
-    Slot(Address, U256),
-}
-
 #[derive(Debug, Default)]
 struct Known {
     block: B256,
     accounts: HashMap<Address, AccountInfo>,
     slots: HashMap<(Address, U256), U256>,
     codes: HashMap<Address, Bytecode>,
-    /// What the runs needed, the first to be forgotten first.
-    used: VecDeque<Place>,
-}
-
-impl Known {
-    fn use_again(&mut self, place: Place) {
-        if self.used.contains(&place) {
-            return;
-        }
-        if self.used.len() >= WARM {
-            self.used.pop_front();
-        }
-        self.used.push_back(place);
-    }
+    hot: Hot,
 }
 
 /// State shared by the runs of one relay.
@@ -90,7 +70,7 @@ impl Cache {
             known.accounts.clear();
             known.slots.clear();
             known.block = block;
-            known.used.iter().copied().collect()
+            known.hot.enter()
         };
         if places.is_empty() {
             return Ok(());
@@ -165,7 +145,7 @@ impl DatabaseRef for Forked {
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StateError> {
         let code = {
             let mut known = self.cache.known();
-            known.use_again(Place::Account(address));
+            known.hot.used(Place::Account(address));
             if known.block == self.block
                 && let Some(found) = known.accounts.get(&address)
             {
@@ -206,7 +186,7 @@ impl DatabaseRef for Forked {
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StateError> {
         {
             let mut known = self.cache.known();
-            known.use_again(Place::Slot(address, slot));
+            known.hot.used(Place::Slot(address, slot));
             if known.block == self.block
                 && let Some(found) = known.slots.get(&(address, slot))
             {

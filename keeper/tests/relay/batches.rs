@@ -72,7 +72,7 @@ async fn a_request_that_others_brought_is_done() {
     running.plan(&world, &bid).await;
     world.pooled(1).await;
     let parcel = world.journal.parcels(world.relayer.address()).unwrap().remove(&0).unwrap();
-    let call = Forwarder::executeBatchCall::abi_decode(&parcel.data).unwrap();
+    let call = Forwarder::executeBatchCall::abi_decode(&parcel.data()).unwrap();
     let stranger = world.rpc.get_accounts().await.unwrap()[5];
     let request = TransactionRequest::default()
         .with_from(stranger)

@@ -21,7 +21,7 @@ pub(super) fn judge(parcel: &mut Parcel, receipt: &TransactionReceipt) {
     let block = receipt.block_number.unwrap_or_default();
     let hash = receipt.transaction_hash;
     let cancelled = parcel.versions.iter().any(|version| version.hash == hash && version.cancels);
-    let to = parcel.to;
+    let (to, data) = (parcel.to, parcel.data());
     for item in &mut parcel.items {
         item.verdict = match &item.request {
             Some(_) if cancelled || !receipt.status() => None,
@@ -35,7 +35,7 @@ pub(super) fn judge(parcel: &mut Parcel, receipt: &TransactionReceipt) {
                 let error = "it was not mined in time and was cancelled; raise relay.max_fee_gwei if the chain is dear";
                 Some(Verdict::Refused { error: error.into() })
             }
-            None if receipt.status() => Some(match overtaken(receipt.logs(), to, &parcel.data) {
+            None if receipt.status() => Some(match overtaken(receipt.logs(), to, &data) {
                 None => Verdict::Executed { block },
                 Some(bid) => Verdict::Overtaken { error: format!("{}; transaction {hash} changed nothing", gone(bid)) },
             }),

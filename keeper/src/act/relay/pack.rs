@@ -158,7 +158,10 @@ impl Worker {
         if calls.is_empty() {
             return Ok(true);
         }
-        let answers = patiently(self.relay.preflight.run(calls)).await?;
+        let signer = session.key.address();
+        let forwarder = Forwarder::new(session.forwarder, &self.relay.provider);
+        let nonce = forwarder.nonces(signer);
+        let (answers, nonce) = tokio::try_join!(patiently(self.relay.preflight.run(calls)), patiently(nonce.call()))?;
         let mut ready = Vec::new();
         for ((record, data), answer) in allowed.into_iter().zip(answers) {
             match answer {
@@ -173,26 +176,25 @@ impl Worker {
         if ready.is_empty() {
             return Ok(true);
         }
-        let (preflighted, items) = self.sign_batch(seen, &session, ready).await?;
+        let first = self.next_request(signer, nonce.saturating_to());
+        let (preflighted, items) = self.sign_batch(seen, &session, first, ready).await?;
         self.dispatch(seen, preflighted, items).await?;
         Ok(true)
     }
 
-    /// Signs a request for each call, with the nonces that follow from what is under way.
+    /// Signs a request for each call, with nonces from `first`.
     async fn sign_batch(
-        &mut self,
+        &self,
         seen: Seen,
         session: &Session,
+        first: u64,
         ready: Vec<(Record, Bytes, Ran)>,
     ) -> Result<(Preflighted, Vec<Item>), Trouble> {
         let signer = session.key.address();
-        let forwarder = Forwarder::new(session.forwarder, &self.relay.provider);
-        let first = patiently(forwarder.nonces(signer).call()).await?.saturating_to();
-        let nonces = self.next_request(signer, first)..;
         let deadline_s = seen.timestamp_s + FORWARD_LIFETIME_S;
         let (mut requests, mut items, mut ran_all, mut most_gas) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut overhead = BASE_GAS;
-        for (nonce, (record, data, ran)) in nonces.zip(ready) {
+        for (nonce, (record, data, ran)) in (first..).zip(ready) {
             let gas = (ran.gas_used() + ran.gas_used() / 2).max(FORWARD_GAS_FLOOR);
             let length = data.len() as u64 + 512;
             let more = FORWARD_OVERHEAD_GAS + length * BYTE_GAS;
@@ -265,7 +267,6 @@ impl Worker {
             nonce,
             items,
             to: call.to,
-            data: call.data.clone(),
             gas_limit,
             versions: vec![version],
             first_block: seen.number,

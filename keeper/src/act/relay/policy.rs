@@ -368,7 +368,6 @@ mod tests {
             nonce: 0,
             items: Vec::new(),
             to: MARKET,
-            data: Bytes::new(),
             gas_limit: 400_000,
             versions: vec![version(1_000), version(1_250)],
             first_block: 0,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    RelayError, Sent, Trouble, Worker,
+    RelayError, Sending, Sent, Trouble, Worker,
     chain::{self, Answer, Fees, Seen},
 };
 use crate::journal::{Commit, Parcel, Version};
@@ -58,27 +58,38 @@ impl Worker {
         Ok(())
     }
 
-    /// Hands the newest version to the node. Whatever it answers, only the chain tells what came of it.
+    /// Begins to hand the newest version to the node, after the one before it is there. While the node takes it, the next can be
+    /// prepared.
     pub(super) async fn send(&mut self, nonce: u64, seen: Seen) {
+        self.sent_out().await;
         let Some(newest) = self.parcels.get(&nonce).and_then(Parcel::newest).cloned() else { return };
-        let answer = chain::send(&self.relay.provider, &newest).await;
-        let mut sent = Sent { at: Instant::now(), block: seen.number, taken: false, underpriced: false };
+        let provider = self.relay.provider.clone();
+        let hash = newest.hash;
+        let answer = tokio::spawn(async move { chain::send(&provider, &newest).await });
+        self.sending = Some(Sending { nonce, hash, block: seen.number, answer });
+    }
+
+    /// Waits until the node has answered to what was sent last. Whatever it answers, only the chain tells what came of it.
+    pub(super) async fn sent_out(&mut self) {
+        let Some(Sending { nonce, hash, block, answer }) = &mut self.sending else { return };
+        let answer = answer.await.unwrap_or_else(|error| Answer::Unknown(error.to_string()));
+        let (account, nonce, tx) = (self.account, *nonce, *hash);
+        let mut sent = Sent { at: Instant::now(), block: *block, taken: false, underpriced: false };
         match answer {
             Answer::Taken => {
-                debug!(account = %self.account, nonce, tx = %newest.hash, "sent");
+                debug!(%account, nonce, %tx, "sent");
                 sent.taken = true;
             }
             Answer::Underpriced(text) => {
-                warn!(account = %self.account, nonce, tx = %newest.hash, %text, "the node wants more for it");
+                warn!(%account, nonce, %tx, %text, "the node wants more for it");
                 sent.underpriced = true;
             }
-            Answer::NonceUsed => {
-                debug!(account = %self.account, nonce, tx = %newest.hash, "its nonce is used; the chain is read")
-            }
+            Answer::NonceUsed => debug!(%account, nonce, %tx, "its nonce is used; the chain is read"),
             Answer::Unknown(error) => {
-                warn!(account = %self.account, nonce, tx = %newest.hash, %error, "it is not known whether the node has it");
+                warn!(%account, nonce, %tx, %error, "it is not known whether the node has it");
             }
         }
+        self.sending = None;
         self.sent.insert(nonce, sent);
     }
 
@@ -103,7 +114,7 @@ impl Worker {
         let fees = least.or_more(seen.fees.within(cap_wei));
         let version = match cancels {
             true => self.sign(nonce, self.account, Bytes::new(), EMPTY_GAS, fees, true)?,
-            false => self.sign(nonce, parcel.to, parcel.data.clone(), parcel.gas_limit, fees, false)?,
+            false => self.sign(nonce, parcel.to, parcel.data(), parcel.gas_limit, fees, false)?,
         };
         info!(account = %self.account, nonce, tx = %version.hash, max_fee_wei = fees.max_wei, cancels, "replaced");
         parcel.versions.push(version);
@@ -132,7 +143,6 @@ impl Worker {
                 nonce,
                 items: Vec::new(),
                 to: self.account,
-                data: Bytes::new(),
                 gas_limit: EMPTY_GAS,
                 versions: vec![version],
                 first_block: seen.number,

@@ -3,7 +3,7 @@
 
 use alloy::{eips::BlockId, primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolEvent};
 use contracts::bindings::IERC2771Forwarder as Forwarder;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tracing::{info, warn};
 
 use super::{
@@ -15,17 +15,18 @@ use super::{
 use crate::{
     clock::now_s,
     event::Done,
-    journal::{Commit, Parcel, SignedRequest, State, Verdict},
+    journal::{Commit, Landed, Parcel, SignedRequest, State, Verdict},
 };
 
-/// Receipts asked for at once.
-const ASKED_AT_ONCE: usize = 16;
+/// Receipts written down at once.
+const AT_ONCE: usize = 16;
 /// A request that went nowhere is signed anew so often, then its intent fails.
 const MAX_ROUNDS: u32 = 3;
 
 impl Worker {
     /// Takes the newest block in, then sends again what needs it.
     pub(super) async fn look(&mut self) -> Result<(), Trouble> {
+        self.sent_out().await;
         let seen = chain::look(&self.relay.provider, self.account, self.seen).await?;
         if self.seen.is_none() {
             // What the node holds of this account already is not ours to replace.
@@ -59,77 +60,77 @@ impl Worker {
     async fn find_mined(&mut self, seen: Seen) -> Result<(), Trouble> {
         let asked: Vec<Parcel> = self.in_flight().filter(|parcel| parcel.nonce < seen.count).cloned().collect();
         let provider = self.relay.provider.clone();
-        let answers: Vec<_> = stream::iter(asked)
+        // The next are asked for while some are written down.
+        let mut answers = stream::iter(asked)
             .map(|parcel| {
                 let provider = provider.clone();
                 async move { Ok::<_, Trouble>((chain::receipt(&provider, &parcel).await?, parcel)) }
             })
-            .buffered(ASKED_AT_ONCE)
-            .try_collect()
-            .await?;
-        for (receipt, mut parcel) in answers {
-            let Some(receipt) = receipt.filter(|receipt| receipt.block_hash.is_some()) else { continue };
-            judge::judge(&mut parcel, &receipt);
-            self.mined(parcel, receipt.gas_used).await?;
+            .buffered(2 * AT_ONCE)
+            .chunks(AT_ONCE);
+        while let Some(some) = answers.next().await {
+            let mut mined = Vec::new();
+            for answer in some {
+                let (receipt, mut parcel) = answer?;
+                let Some(receipt) = receipt.filter(|receipt| receipt.block_hash.is_some()) else { continue };
+                judge::judge(&mut parcel, &receipt);
+                info!(
+                    account = %self.account, nonce = parcel.nonce, tx = %receipt.transaction_hash, block = receipt.block_number,
+                    gas = receipt.gas_used, intents = parcel.items.len(), "mined"
+                );
+                mined.push(parcel);
+            }
+            self.mined(mined).await?;
         }
         Ok(())
     }
 
-    /// Notes where a parcel was mined. What took effect is told at once; what did not, only when it is final: until then
+    /// Notes where parcels were mined. What took effect is told at once; what did not, only when it is final: until then
     /// a reorganisation could still give it its effect.
-    async fn mined(&mut self, parcel: Parcel, gas_used: u64) -> Result<(), RelayError> {
-        let Some(landed) = &parcel.landed else { return Ok(()) };
-        let (nonce, block, gas_wei) = (parcel.nonce, landed.block, parcel.gas_share_wei());
-        info!(account = %self.account, nonce, tx = %landed.hash, block, gas = gas_used, intents = parcel.items.len(), "mined");
-        let executed: Vec<_> = parcel
-            .items
-            .iter()
-            .filter(|item| matches!(item.verdict, Some(Verdict::Executed { .. })))
-            .map(|item| item.key.clone())
-            .collect();
-        let included = |key: &String| (key.clone(), State::Included { sender: self.account, nonce, block, gas_wei });
-        let states = executed.iter().map(included).collect();
-        self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
-        self.parcels.insert(nonce, parcel);
-        self.sent.remove(&nonce);
-        for key in executed {
-            self.tell(key, Ok(Done::Mined { block })).await;
-        }
-        Ok(())
-    }
-
-    /// Ends what is deep enough.
-    async fn settle_deep(&mut self, seen: Seen) -> Result<(), RelayError> {
-        let deep = |block: u64| seen.number >= block.saturating_add(self.relay.confirmations);
-        let final_now: Vec<u64> = self
-            .unaccounted()
-            .filter(|parcel| parcel.landed.as_ref().is_some_and(|landed| deep(landed.block)))
-            .map(|parcel| parcel.nonce)
-            .collect();
-        for nonce in final_now {
-            if let Some(parcel) = self.parcels.get(&nonce).cloned() {
-                self.settle(parcel).await?;
+    async fn mined(&mut self, parcels: Vec<Parcel>) -> Result<(), RelayError> {
+        let (mut states, mut told) = (Vec::new(), Vec::new());
+        for parcel in &parcels {
+            let Some(block) = parcel.landed.as_ref().map(|landed| landed.block) else { continue };
+            let (nonce, gas_wei) = (parcel.nonce, parcel.gas_share_wei());
+            for item in parcel.items.iter().filter(|item| matches!(item.verdict, Some(Verdict::Executed { .. }))) {
+                states.push((item.key.clone(), State::Included { sender: self.account, nonce, block, gas_wei }));
+                told.push((item.key.clone(), Ok(Done::Mined { block })));
             }
         }
-        self.forget_old(seen)
+        if parcels.is_empty() {
+            return Ok(());
+        }
+        self.write(&Commit { states, keep: parcels.iter().collect(), ..Commit::default() })?;
+        for parcel in parcels {
+            self.sent.remove(&parcel.nonce);
+            self.parcels.insert(parcel.nonce, parcel);
+        }
+        for (key, outcome) in told {
+            self.tell(key, outcome).await;
+        }
+        Ok(())
     }
 
-    /// Lets go of what is final for so long that no reorganisation is expected to reach it.
-    fn forget_old(&mut self, seen: Seen) -> Result<(), RelayError> {
+    /// Ends the intents of what is deep enough, and lets go of what is final for so long that no reorganisation is expected to
+    /// reach it.
+    async fn settle_deep(&mut self, seen: Seen) -> Result<(), RelayError> {
+        let final_now: Vec<Parcel> = self
+            .unaccounted()
+            .filter(|parcel| {
+                parcel.landed.as_ref().is_some_and(|landed| lies_deep(landed, self.relay.confirmations, seen))
+            })
+            .cloned()
+            .collect();
         let kept = self.relay.confirmations.saturating_add(KEPT_BLOCKS);
         let is_old = |nonce: &u64| {
             let landed = self.parcels.get(nonce).and_then(|parcel| parcel.landed.as_ref());
-            landed.is_none_or(|landed| seen.number >= landed.block.saturating_add(kept))
+            landed.is_none_or(|landed| lies_deep(landed, kept, seen))
         };
-        let forget: Vec<u64> = self.finals.keys().copied().filter(is_old).collect();
-        if forget.is_empty() {
-            return Ok(());
+        let old: Vec<u64> = self.finals.keys().copied().filter(is_old).collect();
+        if !final_now.is_empty() || !old.is_empty() {
+            self.settle(final_now, old).await?;
         }
-        for nonce in &forget {
-            self.parcels.remove(nonce);
-            self.finals.remove(nonce);
-        }
-        self.write(&Commit { forget, ..Commit::default() })
+        Ok(())
     }
 
     /// Ends what can never be mined: its nonce went to a transaction that is not ours, deep enough.
@@ -154,35 +155,28 @@ impl Worker {
             let (requests, direct): (Vec<_>, Vec<_>) = parcel.items.drain(..).partition(|item| item.request.is_some());
             parcel.items = requests;
             let again: Vec<_> = direct.into_iter().map(|item| item.key).collect();
-            self.put_away(parcel, again.iter().map(|key| (key.clone(), State::Planned)).collect(), None)?;
+            self.put_away(parcel, again.iter().map(|key| (key.clone(), State::Planned)).collect())?;
             self.requeue(again)?;
         }
         Ok(())
     }
 
-    /// Keeps of a parcel whose nonce is gone only what others could still bring, together with what its end means.
-    fn put_away(
-        &mut self,
-        mut parcel: Parcel,
-        states: Vec<(String, State)>,
-        spent: Option<(u64, U256)>,
-    ) -> Result<(), RelayError> {
+    /// Writes what the end of a parcel's nonce means, and keeps of it only what others could still bring.
+    fn put_away(&mut self, parcel: Parcel, states: Vec<(String, State)>) -> Result<(), RelayError> {
         let nonce = parcel.nonce;
-        parcel.settled = true;
-        parcel.items.retain(|item| item.verdict.is_none());
-        let is_over = parcel.items.is_empty();
-        let mut commit = Commit { states, spent, ..Commit::default() };
-        match is_over {
-            true => commit.forget.push(nonce),
-            false => commit.keep.push(&parcel),
-        }
-        self.write(&commit)?;
-        self.sent.remove(&nonce);
-        match is_over {
-            true => self.parcels.remove(&nonce),
-            false => self.parcels.insert(nonce, parcel),
-        };
+        let rest = rest_of(parcel);
+        let forget = if rest.is_some() { Vec::new() } else { vec![nonce] };
+        self.write(&Commit { states, keep: rest.iter().collect(), forget, ..Commit::default() })?;
+        self.replace_with(nonce, rest);
         Ok(())
+    }
+
+    fn replace_with(&mut self, nonce: u64, rest: Option<Parcel>) {
+        self.sent.remove(&nonce);
+        match rest {
+            Some(rest) => self.parcels.insert(nonce, rest),
+            None => self.parcels.remove(&nonce),
+        };
     }
 
     /// Takes intents in again whose signed bytes can no longer land.
@@ -196,34 +190,47 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends the intents of a parcel that will not change any more; those without a verdict stay with it.
-    async fn settle(&mut self, parcel: Parcel) -> Result<(), RelayError> {
-        let (nonce, gas_wei) = (parcel.nonce, parcel.gas_share_wei());
-        let (mut states, mut told) = (Vec::new(), Vec::new());
-        for item in &parcel.items {
-            let Some(verdict) = &item.verdict else { continue };
-            let (state, outcome) = ends(verdict, gas_wei);
-            states.push((item.key.clone(), state));
-            told.push((item.key.clone(), outcome));
+    /// Ends the intents of parcels that will not change any more, those without a verdict stay with theirs; forgets `old` ones.
+    async fn settle(&mut self, parcels: Vec<Parcel>, old: Vec<u64>) -> Result<(), RelayError> {
+        let day = now_s() / DAY_S;
+        let (mut states, mut told, mut ended, mut spent_wei) = (Vec::new(), Vec::new(), Vec::new(), U256::ZERO);
+        // By nonce, what stays of those that are not kept as they are; and the nonces of those that are.
+        let (mut rests, mut whole) = (Vec::new(), Vec::new());
+        for parcel in parcels {
+            let (nonce, gas_wei) = (parcel.nonce, parcel.gas_share_wei());
+            for item in &parcel.items {
+                let Some(verdict) = &item.verdict else { continue };
+                let (state, outcome) = ends(verdict, gas_wei);
+                states.push((item.key.clone(), state));
+                told.push((item.key.clone(), outcome));
+            }
+            spent_wei = spent_wei.saturating_add(parcel.landed.as_ref().map_or(U256::ZERO, |landed| landed.gas_wei));
+            let closes_gap = parcel.items.is_empty();
+            let (was_recalled, well) = (self.recalled.remove(&nonce), went_well(&parcel));
+            if !closes_gap && (well || !was_recalled) {
+                ended.push(well);
+            }
+            if !closes_gap && parcel.items.iter().all(|item| item.verdict.is_some()) {
+                // The journal's copy is as it should be: it was written when the parcel was mined.
+                whole.push(nonce);
+            } else {
+                rests.push((nonce, rest_of(parcel)));
+            }
         }
-        let closes_gap = parcel.items.is_empty();
-        // Whoever is overtaken did nothing wrong: a race must not stop what else is to be sent.
-        let failed = parcel.items.iter().any(|item| matches!(item.verdict, Some(Verdict::Refused { .. })));
-        let spent = parcel.landed.as_ref().map(|landed| (now_s() / DAY_S, landed.gas_wei));
-        let cancelled = parcel
-            .landed
-            .as_ref()
-            .is_none_or(|landed| parcel.versions.iter().any(|version| version.hash == landed.hash && version.cancels));
-        if !closes_gap && parcel.items.iter().all(|item| item.verdict.is_some()) {
-            // The journal's copy is as it should be: it was written when the parcel was mined.
-            self.write(&Commit { states, spent, ..Commit::default() })?;
-            self.finals.insert(nonce, spent.map(|(day, _)| day));
-        } else {
-            self.put_away(parcel, states, spent)?;
+        let keep = rests.iter().filter_map(|(_, rest)| rest.as_ref()).collect();
+        let over = rests.iter().filter(|(_, rest)| rest.is_none()).map(|(nonce, _)| *nonce);
+        let forget = old.iter().copied().chain(over).collect();
+        let spent = Some((day, spent_wei)).filter(|_| !spent_wei.is_zero());
+        self.write(&Commit { states, keep, forget, spent, ..Commit::default() })?;
+        for nonce in old {
+            self.parcels.remove(&nonce);
+            self.finals.remove(&nonce);
         }
-        let well = !cancelled && !failed;
-        let was_recalled = self.recalled.remove(&nonce);
-        if !closes_gap && (well || !was_recalled) {
+        self.finals.extend(whole.into_iter().map(|nonce| (nonce, Some(day))));
+        for (nonce, rest) in rests {
+            self.replace_with(nonce, rest);
+        }
+        for well in ended {
             self.policy.ended(well);
         }
         self.tell_all(told).await;
@@ -279,7 +286,7 @@ impl Worker {
                 item.verdict = Some(verdict);
             }
             if !states.is_empty() {
-                self.put_away(parcel, states, None)?;
+                self.put_away(parcel, states)?;
                 self.requeue(again)?;
                 self.tell_all(told).await;
             }
@@ -320,6 +327,28 @@ impl Worker {
         }
         Ok(None)
     }
+}
+
+/// Whether a block lies under so many others.
+fn lies_deep(landed: &Landed, blocks: u64, seen: Seen) -> bool {
+    seen.number >= landed.block.saturating_add(blocks)
+}
+
+/// What stays of a parcel whose nonce is gone: the requests that others could still bring, if there are any.
+fn rest_of(mut parcel: Parcel) -> Option<Parcel> {
+    parcel.settled = true;
+    parcel.items.retain(|item| item.verdict.is_none());
+    Some(parcel).filter(|parcel| !parcel.items.is_empty())
+}
+
+/// Whether a final parcel did what it was sent for, or was overtaken: whoever is overtaken did nothing wrong, and a race must not
+/// stop what else is to be sent.
+fn went_well(parcel: &Parcel) -> bool {
+    let cancelled = parcel
+        .landed
+        .as_ref()
+        .is_none_or(|landed| parcel.versions.iter().any(|version| version.hash == landed.hash && version.cancels));
+    !cancelled && !parcel.items.iter().any(|item| matches!(item.verdict, Some(Verdict::Refused { .. })))
 }
 
 /// What a verdict makes of its intent's record, and what the intent's role is told.
