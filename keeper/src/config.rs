@@ -21,7 +21,7 @@ use contracts::{deploy::Deployment, params::Preset, units::Amount};
 use serde::Deserialize;
 
 pub use self::{
-    provider::{EngineKind, ProviderConfig, TlsConfig},
+    provider::{EngineKind, LONGEST_S, ProviderConfig, SLOTS, TlsConfig},
     relay::{Allowed, RelayConfig},
 };
 

@@ -249,6 +249,7 @@ impl Keeper {
     async fn look(&mut self) -> Result<(), KeeperError> {
         let viewer = Viewer {
             agent: self.agent.as_ref().map(|agent| (agent.wallet, agent.key)),
+            specs: self.open_jobs().map(|job| job.spec_hash).collect(),
             provider: self.provider.as_ref().map(|own| own.seller.clone()),
             avoided: Some(&self.asker.avoided),
         };
@@ -258,7 +259,7 @@ impl Keeper {
         };
         let Some(mut view) = view else { return Ok(()) };
         if let (Some(agent), Some(seen)) = (&self.agent, &mut view.agent)
-            && self.jobs.values().any(|job| job.state == JobState::Active)
+            && self.open_jobs().next().is_some()
         {
             let credit = seen.account.as_ref().map_or(Amount::ZERO, |account| account.credit);
             seen.funds = agent.purse.funds(credit).await;
@@ -297,6 +298,10 @@ impl Keeper {
         self.reconcile();
         self.ask_scores()?;
         Ok(())
+    }
+
+    fn open_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values().filter(|job| job.state == JobState::Active)
     }
 
     fn agent_wishes(&self, view: &MarketView) -> Vec<Wish> {

@@ -15,10 +15,12 @@ use indexer::{
 
 use crate::seller::Seller;
 
-/// Newest agreements of a wallet or provider that are looked at.
-const AGREEMENTS_SEEN: usize = 2_000;
+/// Live rentals of a provider that are looked at.
+const RENTALS_SEEN: usize = 2_000;
 /// Live agreements of a wallet: far above the jobs a keeper takes at once.
 const LIVE_SEEN: usize = 10_000;
+/// Newest agreements of one job: far above the bids that an agent places for it.
+const JOB_AGREEMENTS_SEEN: usize = 64;
 /// Open offers looked at per class.
 const OFFERS_SEEN: usize = 1_000;
 /// Recent matches that make a price history.
@@ -48,7 +50,7 @@ pub struct AgentView {
     pub account: Option<KeyAccountRow>,
     /// What the key could bid with now, by the wallet's own word; `None` while the chain cannot be asked.
     pub funds: Option<Funds>,
-    /// The wallet's newest agreements.
+    /// The wallet's live agreements, and all that there were for its open jobs.
     pub agreements: Vec<AgreementRow>,
     /// Firm books by class and bucket.
     pub books: BTreeMap<(u8, u8), BookView>,
@@ -112,6 +114,8 @@ pub struct ProviderView {
 pub struct Viewer<'a> {
     /// Wallet and session key of the agent.
     pub agent: Option<(Address, Address)>,
+    /// Hashes of the specs of its open jobs.
+    pub specs: Vec<B256>,
     /// Node of a provider.
     pub provider: Option<Seller>,
     /// Classes and providers that the agent avoids.
@@ -129,7 +133,10 @@ impl MarketView {
             let class = HardwareClass::from_number(class);
             viewer.avoided.zip(class).is_some_and(|(avoided, class)| avoided.contains(&(class, provider)))
         };
-        let agent = viewer.agent.map(|(wallet, key)| AgentView::read(snapshot, wallet, key, &avoided)).transpose()?;
+        let agent = viewer
+            .agent
+            .map(|(wallet, key)| AgentView::read(snapshot, wallet, key, &viewer.specs, &avoided))
+            .transpose()?;
         let provider = viewer.provider.map(|seller| ProviderView::read(snapshot, &seller)).transpose()?;
         Ok(Some(Self { head, agent, provider }))
     }
@@ -140,12 +147,15 @@ impl AgentView {
         snapshot: &Snapshot<'_>,
         wallet: Address,
         key: Address,
+        specs: &[B256],
         avoided: &dyn Fn(u8, Address) -> bool,
     ) -> Result<Self, IndexError> {
         // What is live must be seen however much came after it: a bid that is overlooked would be placed again.
         let mut agreements = snapshot.agreements_by_wallet(wallet, true, LIVE_SEEN)?;
-        let recent = snapshot.agreements_by_wallet(wallet, false, AGREEMENTS_SEEN)?;
-        agreements.extend(recent.into_iter().filter(|row| !row.is_live()));
+        for spec in specs {
+            let of_job = snapshot.agreements_of_spec(wallet, *spec, JOB_AGREEMENTS_SEEN)?;
+            agreements.extend(of_job.into_iter().filter(|row| !row.is_live()));
+        }
         let mut endpoints = HashMap::new();
         for provider in agreements
             .iter()
@@ -233,7 +243,7 @@ impl ProviderView {
             None => snapshot.offers(class.number(), OFFERS_SEEN)?,
         };
         offers.retain(|offer| offer.provider == address);
-        let mut rentals = snapshot.agreements_by_provider(address, true, AGREEMENTS_SEEN)?;
+        let mut rentals = snapshot.agreements_by_provider(address, true, RENTALS_SEEN)?;
         rentals.retain(|row| seller.works_on(row));
         let about = snapshot.provider(address)?;
         Ok(Self {

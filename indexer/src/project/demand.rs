@@ -57,6 +57,7 @@ impl Fold<'_, '_> {
         self.put(&row)?;
         self.rows.mark(schema::by_account(Table::WalletAgreements, row.wallet, self.block, id))?;
         self.rows.mark(schema::by_account(Table::WalletLive, row.wallet, self.block, id))?;
+        self.rows.mark(schema::of_spec(row.wallet, row.spec_hash).down(self.block).id(id))?;
         self.enqueue(&row)?;
         let wallet_key = schema::wallet(row.wallet);
         let mut wallet: WalletRow = self.known(&wallet_key, || format!("wallet {}", row.wallet))?;

@@ -13,6 +13,7 @@
 //! | `a` ages: open bids of a class, oldest first | class 1, block 8, id 11 | – |
 //! | `w` a wallet's agreements, newest first | wallet 20, ~block 8, id 11 | – |
 //! | `W` the live ones among them | wallet 20, ~block 8, id 11 | – |
+//! | `S` a wallet's agreements for one spec, newest first | wallet 20, spec hash 32, ~block 8, id 11 | – |
 //! | `p` a provider's rentals, newest match first | provider 20, ~block 8, id 11 | – |
 //! | `P` the live ones among them | provider 20, ~block 8, id 11 | – |
 //! | `r` all rentals, newest match first | ~block 8, id 11 | – |
@@ -41,11 +42,11 @@
 //! | `h` headers inside the horizon | number 8 | [`Header`](super::Header) |
 //! | `u` undo records inside the horizon | number 8 | keys that the block changed, with their values before it |
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use contracts::ids::{AgreementId, BookId};
 
 /// Number of this layout; a store of another number is refused.
-pub(crate) const SCHEMA_VERSION: u32 = 2;
+pub(crate) const SCHEMA_VERSION: u32 = 3;
 
 /// Family of rows that fold from events.
 pub(crate) const STATE: &str = "state";
@@ -83,6 +84,7 @@ pub(crate) enum Table {
     Ages = b'a',
     WalletAgreements = b'w',
     WalletLive = b'W',
+    WalletSpecs = b'S',
     ProviderRentals = b'p',
     ProviderLive = b'P',
     Rentals = b'r',
@@ -113,7 +115,7 @@ pub(crate) struct Key(Vec<u8>);
 impl Key {
     /// The table's letter alone.
     pub(crate) fn new(table: Table) -> Self {
-        let mut bytes = Vec::with_capacity(48);
+        let mut bytes = Vec::with_capacity(72);
         bytes.push(table as u8);
         Self(bytes)
     }
@@ -172,6 +174,11 @@ pub(crate) fn age(class: u8, block: u64, id: AgreementId) -> Key {
 /// Key of `table`, one of the indexes that list an account's agreements newest first.
 pub(crate) fn by_account(table: Table, account: Address, block: u64, id: AgreementId) -> Key {
     Key::new(table).address(account).down(block).id(id)
+}
+
+/// All agreements of a wallet that are to run one spec.
+pub(crate) fn of_spec(wallet: Address, spec_hash: B256) -> Key {
+    Key::new(Table::WalletSpecs).address(wallet).bytes(spec_hash.as_slice())
 }
 
 pub(crate) fn rental(block: u64, id: AgreementId) -> Key {

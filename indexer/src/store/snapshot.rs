@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use contracts::{
     ids::{AgreementId, BookId},
     units::Amount,
@@ -84,6 +84,11 @@ impl<'a> Snapshot<'a> {
     pub fn agreements_by_wallet(&self, wallet: Address, only_live: bool, limit: usize) -> Result<Vec<AgreementRow>> {
         let table = if only_live { Table::WalletLive } else { Table::WalletAgreements };
         self.first_agreements(&Key::new(table).address(wallet), limit)
+    }
+
+    /// A wallet's bids and rentals that are to run one spec, newest first.
+    pub fn agreements_of_spec(&self, wallet: Address, spec_hash: B256, limit: usize) -> Result<Vec<AgreementRow>> {
+        self.first_agreements(&schema::of_spec(wallet, spec_hash), limit)
     }
 
     /// A provider's rentals, newest match first.

@@ -46,6 +46,12 @@ async fn everything_that_happens_is_indexed_and_equals_the_chain() {
     ] {
         assert!(statuses.contains(&status), "no rental is {status:?}: {statuses:?}");
     }
+    let all = snapshot.agreements_by_wallet(world.wallet, false, 100).unwrap();
+    for row in &all {
+        let of_spec = snapshot.agreements_of_spec(world.wallet, row.spec_hash, 100).unwrap();
+        let same: Vec<_> = all.iter().filter(|other| other.spec_hash == row.spec_hash).cloned().collect();
+        assert_eq!(of_spec, same, "spec {}", row.spec_hash);
+    }
     let ticks: Vec<u8> = snapshot.open_bids(book(false), 10).unwrap().iter().map(|row| row.id.tick()).collect();
     assert_eq!(ticks, [42, 42, 42, 41, 40, 40], "best first");
     assert_eq!(snapshot.best_tick(book(false)).unwrap(), Some(42));

@@ -164,10 +164,13 @@ impl Client {
 
     fn to(Endpoint { url, addresses }: Endpoint, reach: &Reach, auth: ClientAuth) -> Result<Self, ClientError> {
         let endpoint = url.as_str().trim_end_matches('/').to_owned();
+        let unreachable =
+            |reason| ClientError::Unreachable { endpoint: endpoint.clone(), what: "connecting".into(), reason };
+        let tls = reach.roots.config().map_err(|error| unreachable(error.to_string()))?;
         let http = reqwest::Client::builder()
             // No name is resolved again: it may lead elsewhere by now.
             .dns_resolver(Pinned(addresses))
-            .tls_certs_merge(reach.extra_ca.iter().cloned())
+            .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             // A proxy would resolve the name anew and go where it leads now.
             .no_proxy()
@@ -179,11 +182,7 @@ impl Client {
             .connect_timeout(CONNECT_TIME)
             .read_timeout(READ_TIME)
             .build()
-            .map_err(|error| ClientError::Unreachable {
-                endpoint: endpoint.clone(),
-                what: "connecting".into(),
-                reason: in_full(&error),
-            })?;
+            .map_err(|error| unreachable(in_full(&error)))?;
         Ok(Self { http, endpoint, auth })
     }
 
@@ -464,7 +463,7 @@ fn is_passing(status: u16) -> bool {
 }
 
 /// An error with all its causes: reqwest's own text says only that something failed.
-pub(super) fn in_full(error: &reqwest::Error) -> String {
+fn in_full(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -2,13 +2,13 @@
 //! agent's own network: the address is checked after resolving, and the connection is pinned to it.
 
 use std::{
-    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
-use reqwest::{Certificate, Url};
+use reqwest::Url;
+
+use super::roots::Roots;
 
 /// Longest endpoint, bytes.
 const MAX_ENDPOINT_BYTES: usize = 512;
@@ -24,41 +24,15 @@ pub struct Reach {
     pub private: bool,
     /// Also without TLS, where everybody on the way reads along.
     pub plain_http: bool,
-    /// Roots that are trusted besides the system's.
-    pub extra_ca: Vec<Certificate>,
+    /// Who vouches for certificates.
+    pub roots: Roots,
 }
 
 impl Reach {
     /// Anywhere but to groups: for the demo preset, where everything is on one machine.
     pub fn demo() -> Self {
-        Self { private: true, plain_http: true, extra_ca: Vec::new() }
+        Self { private: true, plain_http: true, roots: Roots::default() }
     }
-
-    /// Trusts the certificates in a PEM file besides the system's.
-    ///
-    /// # Errors
-    /// [`CaError`] names the file and the remedy.
-    pub fn trust(&mut self, path: &Path) -> Result<(), CaError> {
-        let error = |source| CaError { path: path.to_owned(), source };
-        let pem = std::fs::read(path).map_err(error)?;
-        let found = Certificate::from_pem_bundle(&pem).map_err(|why| error(io::Error::other(why)))?;
-        if found.is_empty() {
-            return Err(error(io::Error::other("no certificate is in it")));
-        }
-        // A root that cannot be used shows here, not when the first provider is met.
-        let usable = reqwest::Client::builder().tls_certs_only(found.clone()).build();
-        usable.map_err(|why| error(io::Error::other(super::client::in_full(&why))))?;
-        self.extra_ca.extend(found);
-        Ok(())
-    }
-}
-
-/// A file of trusted certificates cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("agent.extra_ca {path}: {source}; it must be a PEM file of root certificates")]
-pub struct CaError {
-    path: PathBuf,
-    source: io::Error,
 }
 
 /// An endpoint that may be talked to, with the addresses it was checked at.

@@ -15,12 +15,14 @@ pub mod auth;
 pub mod bucket;
 pub mod client;
 pub mod guard;
+mod roots;
 pub mod server;
 pub mod store;
 
 pub use self::{
     client::{Client, ClientAuth, ClientError, Nodes, PushReport, Sought},
-    guard::{CaError, Reach},
+    guard::Reach,
+    roots::{CaError, Roots},
     server::{
         Access, BlobEvent, RentalAccess, RentalView, Seen, ServerConfig, ServerLimits, ServerState, Tls, TlsError,
         router, serve,

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{Config, EngineKind, KeyConfig, ProviderConfig, TlsConfig, show::without_secrets};
 use crate::{
     act::containers::{Engine, EngineConfig},
-    blobs::{Reach, Tls},
+    blobs::{Roots, Tls},
     keys,
     seller::Seller,
     socket::SOCKET_NAME,
@@ -344,7 +344,7 @@ impl Findings {
     /// What the other side is met with: roots of trust, and the keys of buckets.
     fn reach(&mut self, config: &Config) {
         if let Some(path) = config.agent.as_ref().and_then(|agent| agent.extra_ca.as_ref()) {
-            match Reach::default().trust(path) {
+            match Roots::default().trust(path) {
                 Ok(()) => self.good("agent.extra_ca", format!("{} can be used", path.display())),
                 Err(error) => self.bad("agent.extra_ca", error.to_string()),
             }

@@ -1,12 +1,17 @@
 //! The `[provider]` table: what is sold, how it is reached, and what runs the workers.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use alloy::primitives::Address;
 use contracts::{classes::HardwareClass, params::Preset, units::Amount};
 use serde::{Deserialize, Serialize};
 
 use super::{BucketConfig, KeyConfig, Price, duration_text};
+
+/// Rentals that a node can sell at once.
+pub const SLOTS: RangeInclusive<u16> = 1..=256;
+/// Seconds that the longest rental of an offer can have: from the shortest book's to the market's longest.
+pub const LONGEST_S: RangeInclusive<u64> = 600..=86_400;
 
 /// The provider's side.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,7 +115,7 @@ impl ProviderConfig {
 
     /// Bounds of every field.
     pub(super) fn check(&self, preset: Preset) -> Result<(), String> {
-        if !(1..=256).contains(&self.slots) {
+        if !SLOTS.contains(&self.slots) {
             return Err(format!("provider.slots = {}; use 1 to 256", self.slots));
         }
         if !(0.01..=1_024.0).contains(&self.cpus) {
@@ -131,7 +136,7 @@ impl ProviderConfig {
             return Err(format!("provider.disk_mib = {}; use 1 to half of memory_mib", self.disk_mib));
         }
         let longest_s = self.max_duration.as_secs();
-        if !(600..=86_400).contains(&longest_s) {
+        if !LONGEST_S.contains(&longest_s) {
             return Err(format!("provider.max_duration = {longest_s} s; use 10 min (the shortest book) to 24 h"));
         }
         if self.bucket.is_some() && self.endpoint.is_some() {

@@ -30,9 +30,9 @@ pub(super) async fn agent_side(
         bail!("agent.wallet {} has no code on this chain; create it first, or check the address", agent.wallet);
     }
     let demo = chain.preset == Preset::Demo;
-    let mut reach = Reach { private: demo, plain_http: demo || agent.allow_plain_http, extra_ca: Vec::new() };
+    let mut reach = Reach { private: demo, plain_http: demo || agent.allow_plain_http, ..Reach::default() };
     if let Some(path) = &agent.extra_ca {
-        reach.trust(path)?;
+        reach.roots.trust(path)?;
     }
     let courier = Courier {
         key: session.clone(),

@@ -98,8 +98,8 @@ impl Keeper {
         let snapshot = self.index.snapshot()?;
         let viewer = crate::market::Viewer {
             agent: Some((agent.wallet, agent.key)),
-            provider: None,
             avoided: Some(&self.asker.avoided),
+            ..Default::default()
         };
         let Some(MarketView { head, agent: Some(seen), .. }) = MarketView::read(&snapshot, viewer)? else {
             return Ok(Err("the index has read no block yet; ask again shortly".into()));

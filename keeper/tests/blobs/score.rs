@@ -48,7 +48,7 @@ async fn a_score_is_served_to_everybody_as_it_is_now() {
     let server = tokio::spawn(serve(listener, None, state, stop.clone().cancelled_owned()));
 
     let auth = ClientAuth { signer: PrivateKeySigner::random(), chain_id: CHAIN, market: MARKET };
-    let reach = Reach { private: true, plain_http: true, extra_ca: Vec::new() };
+    let reach = Reach::demo();
     let client = Client::connect(&endpoint, &reach, auth).await.unwrap();
     let refused = client.score().await.unwrap_err();
     assert!(matches!(&refused, ClientError::Refused { status: 404, detail, .. } if detail.contains("offer measure")));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use keeper::{
-    blobs::{Client, ClientError, Reach, ServerConfig, ServerLimits, ServerState, Tls, serve},
+    blobs::{Client, ClientError, Reach, Roots, ServerConfig, ServerLimits, ServerState, Tls, serve},
     spec::sha256,
 };
 use tokio::{
@@ -49,7 +49,7 @@ async fn serve_tls(plane: &Plane, tls: Tls, limits: ServerLimits) -> (u16, onesh
 fn reach(ca: Option<&Path>) -> Reach {
     let mut reach = Reach { private: true, ..Reach::default() };
     if let Some(ca) = ca {
-        reach.trust(ca).unwrap();
+        reach.roots.trust(ca).unwrap();
     }
     reach
 }
@@ -160,7 +160,7 @@ fn files_that_cannot_be_used_are_named_with_the_remedy() {
     check(&key, &key, &key, "no certificate");
     check(&certificate, &others_key, &others_key, "the key must be the certificate's");
     for bad in [&none, &empty, &key] {
-        let error = Reach::default().trust(bad).unwrap_err().to_string();
+        let error = Roots::default().trust(bad).unwrap_err().to_string();
         assert!(error.contains(&bad.display().to_string()) && error.contains("agent.extra_ca"), "{error}");
     }
 }

@@ -1,6 +1,10 @@
 //! Endpoints that lose answers, limit rates, stall; journals that are not what they were.
 
-use keeper::{act::relay::RelayError, journal::State};
+use alloy::primitives::{Address, B256};
+use keeper::{
+    act::relay::RelayError,
+    journal::{Commit, State},
+};
 
 use crate::{
     flight::direct,
@@ -73,4 +77,25 @@ async fn a_record_without_its_bytes_ends_the_relay() {
     world.journal.advance(&register.key(), State::Signed { hash: Default::default(), sender, nonce: 3 }, 2).unwrap();
     let error = Running::start(world.relay()).ended().await.unwrap_err();
     assert!(matches!(&error, RelayError::Missing { key, nonce: 3, .. } if *key == register.key()), "{error}");
+}
+
+/// What waits here and was signed by the relay of another account meanwhile is let go, and the rest is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_account_has_signed_is_let_go() {
+    let world = World::new().await;
+    world.proxy.fail("eth_getBlockByNumber", Fault::Status(503), usize::MAX);
+    let running = Running::start(world.relay());
+    let [register, approve] = direct();
+    running.plan(&world, &register).await;
+    running.plan(&world, &approve).await;
+    // The second failed look after it was sent comes after both were taken in.
+    world.proxy.fail("eth_getBlockByNumber", Fault::Status(503), usize::MAX);
+    world.proxy.failed(2).await;
+    let (other, hash) = (Address::repeat_byte(7), B256::ZERO);
+    let states = vec![(register.key(), State::Signed { hash, sender: other, nonce: 0 })];
+    world.journal.commit(other, &Commit { states, ..Commit::default() }, 2).unwrap();
+    world.proxy.heal();
+    running.until(&world, &approve, "done", true).await;
+    assert_eq!(world.state(&register), State::Signed { hash, sender: other, nonce: 0 });
+    assert_eq!((world.count().await, world.registrations().await), (1, 0));
 }

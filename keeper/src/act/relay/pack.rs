@@ -13,16 +13,16 @@ use contracts::{
     ids::AgreementId,
     typed_data::sign_forward,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
-    Session, Trouble, Worker,
+    RelayError, Session, Trouble, Worker,
     chain::{Seen, patiently},
     judge::{expected_match, gone},
 };
 use crate::{
     act::calls::{Prepared, prepare},
-    journal::{Commit, Item, Parcel, Record, SignedRequest, State},
+    journal::{Commit, Item, JournalError, Parcel, Record, SignedRequest, State},
     preflight::{ContractCall, MAX_TRANSACTION_GAS, PreflightError, Preflighted, Ran},
 };
 
@@ -216,7 +216,7 @@ impl Worker {
             };
             let signed = sign_forward(request, &session.key, self.relay.chain_id, session.forwarder)
                 .await
-                .map_err(|error| super::RelayError::Signer(signer, error.to_string()))?;
+                .map_err(|error| RelayError::Signer(signer, error.to_string()))?;
             let own = SignedRequest { signer, nonce, deadline_s, signature: signed.signature.clone() };
             items.push(Item {
                 key: record.intent.key(),
@@ -274,7 +274,11 @@ impl Worker {
             landed: None,
             settled: false,
         };
-        self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() })?;
+        let written = self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() });
+        if let Err(RelayError::Journal(error @ JournalError::Transition { .. })) = written {
+            return Ok(self.drop_overtaken(&parcel.items, error)?);
+        }
+        written?;
         for item in &parcel.items {
             self.drop_waiting(&item.key);
             info!(key = %item.key, account = %self.account, nonce, tx = %hash, batch = parcel.items.len(), "signed");
@@ -283,6 +287,19 @@ impl Worker {
         self.next = nonce + 1;
         self.send(nonce, seen).await;
         Ok(())
+    }
+
+    /// Lets go of what is not planned any more: the relay of another account, to which a reorganisation gave it back, has signed
+    /// it. `error` says so of one of them.
+    fn drop_overtaken(&mut self, items: &[Item], error: JournalError) -> Result<(), JournalError> {
+        let before = self.waiting.len();
+        for item in items {
+            if self.relay.journal.record(&item.key)?.is_some_and(|record| record.state != State::Planned) {
+                debug!(key = %item.key, account = %self.account, "is under way already");
+                self.drop_waiting(&item.key);
+            }
+        }
+        if self.waiting.len() == before { Err(error) } else { Ok(()) }
     }
 
     /// What revm saw does not know of what is under way.

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::{
     event::Done,
-    journal::{Commit, Landed, Parcel, State, Verdict},
+    journal::{Commit, JournalError, Landed, Parcel, State, Verdict},
 };
+
+/// Times that what is to be written is judged anew because a record moved on meanwhile.
+const TRIES: u32 = 3;
 
 impl Worker {
     /// Parcels whose block is gone go back to being sent, under the same nonce. Final ones are looked at only when the chain
@@ -67,8 +70,25 @@ impl Worker {
     }
 
     async fn take_back(&mut self, nonce: u64) -> Result<(), RelayError> {
-        let Some(mut parcel) = self.parcels.get(&nonce).cloned() else { return Ok(()) };
         warn!(account = %self.account, nonce, "a reorganisation took a transaction back; it is sent again as it is");
+        let mut tries = 1;
+        let told = loop {
+            match self.put_back(nonce) {
+                // The relay of another account signed a direct call between the look at its record and the write.
+                Err(RelayError::Journal(JournalError::Transition { .. })) if tries < TRIES => tries += 1,
+                put_back => break put_back?,
+            }
+        };
+        for key in told {
+            self.drop_waiting(&key);
+            self.tell(key, Ok(Done::TakenBack)).await;
+        }
+        Ok(())
+    }
+
+    /// Writes that a parcel is under way again; gives the intents that are so with it.
+    fn put_back(&mut self, nonce: u64) -> Result<Vec<String>, RelayError> {
+        let Some(mut parcel) = self.parcels.get(&nonce).cloned() else { return Ok(Vec::new()) };
         let was_final = self.finals.get(&nonce).copied();
         if was_final.is_some() {
             self.drop_others(&mut parcel)?;
@@ -92,11 +112,7 @@ impl Worker {
         self.finals.remove(&nonce);
         self.recalled.insert(nonce);
         self.sent.remove(&nonce);
-        for key in told {
-            self.drop_waiting(&key);
-            self.tell(key, Ok(Done::TakenBack)).await;
-        }
-        Ok(())
+        Ok(told)
     }
 
     /// Lets go of the intents that have gone another way since this parcel was final: only its nonce is still to be used.

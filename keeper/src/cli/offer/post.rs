@@ -12,6 +12,7 @@ use contracts::{
 use eyre::{Context as _, OptionExt as _, bail};
 use keeper::{
     clock::now_s,
+    config::{LONGEST_S, SLOTS},
     roles::provider::{OFFER_LIFETIME_S, book_mask, least_bond, lowest_tick},
 };
 
@@ -43,11 +44,11 @@ pub(in crate::cli) struct Post {
 
 impl Post {
     pub(in crate::cli) async fn run(self) -> eyre::Result<ExitCode> {
-        if !(1..=256).contains(&self.slots) {
+        if !SLOTS.contains(&self.slots) {
             bail!("--slots {}: use 1 to 256", self.slots);
         }
         let longest_s = self.max_duration.as_secs();
-        if !(600..=86_400).contains(&longest_s) {
+        if !LONGEST_S.contains(&longest_s) {
             bail!("--max-duration {longest_s}s: use 10m (the shortest book) to 24h");
         }
         if self.reserve_per_hour == Amount::ZERO {
