@@ -218,11 +218,7 @@ impl BookView {
             floor: serving().map(|offer| offer.reserve_tick).min(),
             best_waiting: waiting.best_tick(),
             depth: waiting.live,
-            recent: snapshot
-                .recent_clearing(book.class, Some(book.bucket), RECENT_PRICES)?
-                .iter()
-                .map(|clearing| clearing.tick)
-                .collect(),
+            recent: snapshot.recent_clearing(book, RECENT_PRICES)?.iter().map(|clearing| clearing.tick).collect(),
         }))
     }
 }

@@ -106,12 +106,12 @@ impl Fold<'_, '_> {
 
         let class_key = schema::class(row.id.class());
         let mut class: ClassRow = self.known(&class_key, || format!("class {}", row.id.class()))?;
-        let tick = row.id.tick();
+        let (book, tick) = place(&row)?;
         let Some(price) = price_at(class.base_price, tick) else {
             return misfit(format!("tick {tick} over {} is no price", class.base_price));
         };
         let clearing = Clearing { id: row.id, tick, price, block: self.block, time_s: self.time_s };
-        self.rows.put(schema::clearing(row.id.class(), self.block, row.id), &clearing)?;
+        self.rows.put(schema::clearing(book, self.block, row.id), &clearing)?;
         class.last_clearing = Some(clearing);
         Ok(self.rows.put(class_key, &class)?)
     }

@@ -17,7 +17,7 @@
 //! | `p` a provider's rentals, newest match first | provider 20, ~block 8, id 11 | – |
 //! | `P` the live ones among them | provider 20, ~block 8, id 11 | – |
 //! | `r` all rentals, newest match first | ~block 8, id 11 | – |
-//! | `c` matches of a class as prices, newest first | class 1, ~block 8, id 11 | [`Clearing`](super::rows::Clearing) |
+//! | `c` matches of a book as prices, newest first | book 2, ~block 8, id 11 | [`Clearing`](super::rows::Clearing) |
 //! | `L` levels | book 2, ~tick 1 | [`LevelRow`](super::rows::LevelRow) |
 //! | `B` books | book 2 | [`BookRow`](super::rows::BookRow) |
 //! | `C` classes | class 1 | [`ClassRow`](super::rows::ClassRow) |
@@ -185,8 +185,8 @@ pub(crate) fn rental(block: u64, id: AgreementId) -> Key {
     Key::new(Table::Rentals).down(block).id(id)
 }
 
-pub(crate) fn clearing(class: u8, block: u64, id: AgreementId) -> Key {
-    Key::new(Table::Clearings).u8(class).down(block).id(id)
+pub(crate) fn clearing(book: BookId, block: u64, id: AgreementId) -> Key {
+    Key::new(Table::Clearings).book(book).down(block).id(id)
 }
 
 pub(crate) fn level(book: BookId, tick: u8) -> Key {

@@ -235,15 +235,10 @@ impl<'a> Snapshot<'a> {
         Ok(self.get::<CreditRow>(&schema::credit(account))?.map_or(Amount::ZERO, |row| row.amount))
     }
 
-    /// Newest matches of a class (and one duration bucket of it), newest first.
-    pub fn recent_clearing(&self, class: u8, bucket: Option<u8>, limit: usize) -> Result<Vec<Clearing>> {
-        let prefix = Key::new(Table::Clearings).u8(class);
-        let page = self.page(&prefix, None, limit, |key, value| {
-            let clearing: Clearing = decode(key, value)?;
-            let wanted = bucket.is_none_or(|bucket| clearing.id.book().is_some_and(|book| book.bucket == bucket));
-            Ok(wanted.then_some(clearing))
-        })?;
-        Ok(page.items)
+    /// Newest matches of a book, newest first.
+    pub fn recent_clearing(&self, book: BookId, limit: usize) -> Result<Vec<Clearing>> {
+        let prefix = Key::new(Table::Clearings).book(book);
+        Ok(self.page(&prefix, None, limit, |key, value| decode(key, value).map(Some))?.items)
     }
 
     /// The market's configuration.

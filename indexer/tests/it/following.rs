@@ -57,9 +57,12 @@ async fn everything_that_happens_is_indexed_and_equals_the_chain() {
     assert_eq!(snapshot.best_tick(book(false)).unwrap(), Some(42));
     let provider = snapshot.provider(world.provider).unwrap().unwrap();
     assert_eq!((provider.operators, provider.row.endpoint.as_str()), (vec![world.operator], "http://127.0.0.1:7000"));
-    let clearing = snapshot.recent_clearing(1, Some(0), 3).unwrap();
+    let clearing = snapshot.recent_clearing(book(false), 100).unwrap();
     assert_eq!(clearing[0].tick, 70, "the newest match");
     assert!(clearing.is_sorted_by_key(|clearing| std::cmp::Reverse(clearing.block)));
+    let others = snapshot.recent_clearing(book(true), 100).unwrap();
+    assert!(clearing.iter().all(|clearing| clearing.id.book() == Some(book(false))), "each book has its own prices");
+    assert!(!others.is_empty() && others.iter().all(|clearing| clearing.id.book() == Some(book(true))));
     assert!(snapshot.is_key_alive(world.wallet, world.agent.address()).unwrap());
     assert!(!snapshot.is_key_alive(world.wallet, alloy::primitives::Address::repeat_byte(0x77)).unwrap(), "revoked");
     let account = snapshot.key_account(world.agent.address()).unwrap().unwrap();
