@@ -116,7 +116,7 @@ impl ProviderConfig {
     /// Bounds of every field.
     pub(super) fn check(&self, preset: Preset) -> Result<(), String> {
         if !SLOTS.contains(&self.slots) {
-            return Err(format!("provider.slots = {}; use 1 to 256", self.slots));
+            return Err(format!("provider.slots = {}; use {} to {}", self.slots, SLOTS.start(), SLOTS.end()));
         }
         if !(0.01..=1_024.0).contains(&self.cpus) {
             return Err(format!("provider.cpus = {}; use 0.01 to 1024", self.cpus));

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use alloy::primitives::{Address, U256};
 use lru::LruCache;
 
-/// Places of each kind that are remembered.
+/// Places of each kind that are remembered. The compiler judges the `unwrap`: it cannot fail in a keeper.
 const PLACES: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 /// A hot place that no run has needed for so many blocks is not fetched until one needs it again.
 const KEPT_BLOCKS: u64 = 300;

@@ -274,11 +274,12 @@ impl Worker {
             landed: None,
             settled: false,
         };
-        let written = self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() });
-        if let Err(RelayError::Journal(error @ JournalError::Transition { .. })) = written {
-            return Ok(self.drop_overtaken(&parcel.items, error)?);
+        match self.write(&Commit { states, keep: vec![&parcel], ..Commit::default() }) {
+            Err(RelayError::Journal(error @ JournalError::Transition { .. })) => {
+                return Ok(self.drop_overtaken(&parcel.items, error)?);
+            }
+            written => written?,
         }
-        written?;
         for item in &parcel.items {
             self.drop_waiting(&item.key);
             info!(key = %item.key, account = %self.account, nonce, tx = %hash, batch = parcel.items.len(), "signed");

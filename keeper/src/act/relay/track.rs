@@ -88,6 +88,9 @@ impl Worker {
     /// Notes where parcels were mined. What took effect is told at once; what did not, only when it is final: until then
     /// a reorganisation could still give it its effect.
     async fn mined(&mut self, parcels: Vec<Parcel>) -> Result<(), RelayError> {
+        if parcels.is_empty() {
+            return Ok(());
+        }
         let (mut states, mut told) = (Vec::new(), Vec::new());
         for parcel in &parcels {
             let Some(block) = parcel.landed.as_ref().map(|landed| landed.block) else { continue };
@@ -96,9 +99,6 @@ impl Worker {
                 states.push((item.key.clone(), State::Included { sender: self.account, nonce, block, gas_wei }));
                 told.push((item.key.clone(), Ok(Done::Mined { block })));
             }
-        }
-        if parcels.is_empty() {
-            return Ok(());
         }
         self.write(&Commit { states, keep: parcels.iter().collect(), ..Commit::default() })?;
         for parcel in parcels {

@@ -45,7 +45,7 @@ pub(in crate::cli) struct Post {
 impl Post {
     pub(in crate::cli) async fn run(self) -> eyre::Result<ExitCode> {
         if !SLOTS.contains(&self.slots) {
-            bail!("--slots {}: use 1 to 256", self.slots);
+            bail!("--slots {}: use {} to {}", self.slots, SLOTS.start(), SLOTS.end());
         }
         let longest_s = self.max_duration.as_secs();
         if !LONGEST_S.contains(&longest_s) {
