@@ -87,7 +87,7 @@ async fn the_node_is_waited_for_while_its_index_is_behind() {
     let find = Nodes::default();
     let error = find.find(&published, &Reach::demo(), auth(&trip.plane.agent), sought()).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{error}");
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(12), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn the_node_is_remembered_until_it_says_otherwise() {
     let since = Instant::now();
     other.shut_down().await;
     find().await.unwrap().status(id(1)).await.unwrap();
-    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
     // The offer moved to a third node.
     let third = Plane::start().await;
     let rental = third.rent(1, &trip.job.spec);

@@ -89,6 +89,19 @@ impl Shop {
         Workshop { engine: self.bench.restarted().await, ..self.workshop.clone() }
     }
 
+    /// Works until the attempts stand as in `numbers`, and is killed then.
+    pub(crate) async fn work_until(&self, row: &AgreementRow, numbers: &[(u32, &'static str)]) {
+        let (workshop, rental) = (self.workshop.clone(), row.clone());
+        let errand = tokio::spawn(async move { workshop.work(&rental).await });
+        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        while self.numbers(row.id) != numbers {
+            assert!(tokio::time::Instant::now() < until, "{:?}", self.numbers(row.id));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        errand.abort();
+        let _ = errand.await;
+    }
+
     fn numbers(&self, rental: AgreementId) -> Vec<(u32, &'static str)> {
         let attempts = self.workshop.journal.attempts(rental).unwrap();
         attempts.iter().map(|attempt| (attempt.number, attempt.state.name())).collect()
@@ -159,6 +172,14 @@ fn running(number: u64, spec_hash: B256, seconds: u64) -> AgreementRow {
         decline_fee: None,
         ended: None,
     }
+}
+
+/// The same rental when its worker has `seconds` left: what is tested at the end of a worker's time must not depend on how
+/// soon a busy engine starts it.
+pub(crate) fn ending_in(row: &AgreementRow, seconds: u64) -> AgreementRow {
+    let mut row = row.clone();
+    row.started.as_mut().unwrap().end_time_s = now() + seconds + 5;
+    row
 }
 
 /// Work for the probe, task after task.
@@ -370,15 +391,7 @@ async fn attempts_that_a_lost_journal_does_not_know_are_adopted() {
 async fn tasks_are_done_in_order_each_with_its_own_receipt_whatever_is_killed() {
     let shop = Shop::over(Bench::docker().await).await;
     let row = shop.rental_of(1, &["nap", "nap", "nap"], 0, 60).await;
-    let (workshop, first) = (shop.workshop.clone(), row.clone());
-    let errand = tokio::spawn(async move { workshop.work(&first).await });
-    let until = tokio::time::Instant::now() + Duration::from_secs(30);
-    while shop.numbers(row.id) != [(1, "accepted attempt"), (2, "started attempt")] {
-        assert!(tokio::time::Instant::now() < until, "{:?}", shop.numbers(row.id));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    errand.abort();
-    let _ = errand.await;
+    shop.work_until(&row, &[(1, "accepted attempt"), (2, "started attempt")]).await;
     let so_far = shop.workshop.store.rental(row.id).await.unwrap().result.unwrap();
     assert!(so_far.tasks.len() == 1 && !so_far.is_final, "a task is served as soon as it is done");
     let result = shop.restarted().await.work(&row).await.unwrap();
@@ -427,8 +440,9 @@ async fn a_rental_is_kept_for_tasks_that_come_while_it_runs() {
 async fn what_was_done_counts_though_time_is_over_before_the_last_task() {
     let shop = Shop::over(Bench::docker().await).await;
     // The second is ended when the worker's time is over, the third does not begin.
-    let row = shop.rental_of(1, &["nap", "sleep", "nap"], 60, 8).await;
-    let result = shop.workshop.work(&row).await.unwrap();
+    let row = shop.rental_of(1, &["nap", "sleep", "nap"], 60, 60).await;
+    shop.work_until(&row, &[(1, "accepted attempt"), (2, "started attempt")]).await;
+    let result = shop.workshop.work(&ending_in(&row, 1)).await.unwrap();
     let codes: Vec<_> = result.receipts().map(|receipt| receipt.exit_code).collect();
     assert!(codes[0] == 3 && codes[1] != 0 && codes[2..] == [137], "{codes:?}");
     assert_eq!((result.tasks[2].receipt.seconds, shop.numbers(row.id).len()), (0, 2));

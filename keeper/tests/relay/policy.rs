@@ -109,7 +109,7 @@ async fn an_index_that_lags_or_contradicts_stops_sending() {
 async fn failures_in_a_row_break_the_circuit() {
     let world = World::new().await;
     let mut relay = world.relay();
-    relay.config = RelayConfig { max_failures: 2, failure_pause: Duration::from_secs(3), ..relay.config };
+    relay.config = RelayConfig { max_failures: 2, failure_pause: Duration::from_secs(8), ..relay.config };
     let running = Running::start(relay);
     for number in 0..2 {
         let bid = world.bid_until(number, world.now_s().await + 40).await;
@@ -121,7 +121,7 @@ async fn failures_in_a_row_break_the_circuit() {
     let bid = world.bid(7).await;
     let error = refusal(&world, &running, &bid).await;
     assert!(error.contains("circuit breaker") && error.contains("2 transactions"), "{error}");
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
     running.plan(&world, &bid).await;
     running.until(&world, &bid, "done", true).await;
     assert_eq!(world.bids().await.len(), 1);
