@@ -271,6 +271,8 @@ impl Keeper {
             _ => None,
         });
         self.wanted = keys.collect();
+        // All is planned before the first is handed on, so that bids of one look share a transaction.
+        let mut planned = Vec::new();
         for wish in wishes {
             match wish {
                 Wish::Do { intent, why } => {
@@ -284,12 +286,15 @@ impl Keeper {
                         debug!(%key, why = %record.why, "planned");
                         self.announce(&record);
                         self.ledger.note(key, &record);
-                        self.dispatch(record)?;
+                        planned.push(record);
                     }
                 }
                 Wish::End { job, state } => self.end(job, state)?,
                 Wish::Say { job, text } => self.say(job, text),
             }
+        }
+        for record in planned {
+            self.dispatch(record)?;
         }
         if now_s() >= self.tidied_s + TIDY_EVERY_S {
             self.tidied_s = now_s();
@@ -316,7 +321,9 @@ impl Keeper {
             ledger: &self.ledger,
             strategy: &agent.strategy,
             params: self.params,
+            head: view.head.number,
             chain_s: view.head.timestamp,
+            now_s: now_s(),
             paused: self.paused,
         };
         roles::agent::wishes(seen, &desk)

@@ -97,10 +97,15 @@ impl Ledger {
         self.entries.get(key).is_some_and(|entry| entry.state.is_live())
     }
 
-    /// Whether an intent whose key starts with `prefix` has not taken effect yet, and may still.
-    pub fn any_live(&self, prefix: &str) -> bool {
-        let live = |state: &State| state.is_live() && !matches!(state, State::Included { .. });
-        self.entries.iter().any(|(key, entry)| key.starts_with(prefix) && live(&entry.state))
+    /// Whether an intent whose key starts with `prefix` may still take effect, or has done so in a block past `head`, which the
+    /// index does not show yet.
+    pub fn any_unseen(&self, prefix: &str, head: u64) -> bool {
+        let unseen = |state: &State| match state {
+            State::Planned | State::Signed { .. } => true,
+            State::Included { block, .. } | State::Done { block, .. } => *block > head,
+            State::Failed { .. } => false,
+        };
+        self.entries.iter().any(|(key, entry)| key.starts_with(prefix) && unseen(&entry.state))
     }
 
     /// How many intents whose key starts with `prefix` are under way.
@@ -159,6 +164,19 @@ mod tests {
     fn what_is_under_way_is_left_alone() {
         let (ledger, intent) = ledger(State::Planned);
         assert!(!ledger.may_plan(&intent, u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn what_took_effect_is_unseen_until_the_index_is_there() {
+        let gas_wei = alloy::primitives::U256::ZERO;
+        let sender = alloy::primitives::Address::ZERO;
+        let unseen = |state| ledger(state).0.any_unseen("advance/", 10);
+        assert!(unseen(State::Planned));
+        let included = |block| State::Included { sender, nonce: 0, block, gas_wei };
+        assert_eq!((unseen(included(11)), unseen(included(10))), (true, false));
+        let done = |block| State::Done { block, gas_wei };
+        assert_eq!((unseen(done(11)), unseen(done(10))), (true, false));
+        assert!(!unseen(State::Failed { error: String::new() }));
     }
 
     #[test]

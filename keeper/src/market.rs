@@ -1,6 +1,11 @@
 //! What the keeper sees of the market: one consistent snapshot of the index, cut down to what its roles decide on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub mod slots;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use alloy::primitives::{Address, B256};
 use contracts::{
@@ -13,6 +18,7 @@ use indexer::{
     rows::{AgreementRow, KeyAccountRow, KeyRow, OfferRow, ProviderRow, Status, WalletRow},
 };
 
+use self::slots::FreeSlots;
 use crate::seller::Seller;
 
 /// Live rentals of a provider that are looked at.
@@ -23,6 +29,12 @@ const LIVE_SEEN: usize = 10_000;
 const JOB_AGREEMENTS_SEEN: usize = 64;
 /// Open offers looked at per class.
 const OFFERS_SEEN: usize = 1_000;
+/// Best waiting bids looked at per book, to see which of them free slots will serve.
+const WAITING_SEEN: usize = 64;
+/// A provider that is there takes a bid within so many blocks.
+const SERVED_WITHIN_BLOCKS: u64 = 5;
+/// Most bids that a provider takes at a look.
+pub const TAKEN_AT_ONCE: usize = 16;
 /// Recent matches that make a price history.
 const RECENT_PRICES: usize = 32;
 
@@ -54,6 +66,8 @@ pub struct AgentView {
     pub agreements: Vec<AgreementRow>,
     /// Firm books by class and bucket.
     pub books: BTreeMap<(u8, u8), BookView>,
+    /// Free slots by class, less those that waiting bids will take.
+    pub slots: BTreeMap<u8, FreeSlots>,
     /// Where providers of its rentals serve blobs.
     pub endpoints: HashMap<Address, String>,
 }
@@ -70,19 +84,15 @@ pub struct Funds {
 }
 
 /// One book as a bidder sees it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BookView {
     /// Price of tick 0, per second × 1e18.
     pub base_price: u128,
-    /// Lowest reserve of an offer with a free slot.
-    pub free_floor: Option<u8>,
-    /// The same, without those that the agent avoids.
-    pub liked_floor: Option<u8>,
     /// Lowest reserve of any open offer.
     pub floor: Option<u8>,
-    /// Best waiting tick.
+    /// Best tick of others that wait with no free slot to go to.
     pub best_waiting: Option<u8>,
-    /// Waiting bids.
+    /// How many wait so, the agent's own among them.
     pub depth: u64,
     /// Recent winning ticks, newest first.
     pub recent: Vec<u8>,
@@ -101,7 +111,7 @@ pub struct ProviderView {
     pub offers: Vec<OfferRow>,
     /// The node's rentals that can still change.
     pub rentals: Vec<AgreementRow>,
-    /// Best bid of every book of its class.
+    /// Best bids of every book of its class, as many as there are free slots, in the order in which they will be matched.
     pub heads: Vec<(BookId, AgreementId)>,
     /// Earnings not yet pulled.
     pub credit: Amount,
@@ -135,7 +145,7 @@ impl MarketView {
         };
         let agent = viewer
             .agent
-            .map(|(wallet, key)| AgentView::read(snapshot, wallet, key, &viewer.specs, &avoided))
+            .map(|(wallet, key)| AgentView::read(snapshot, head.number, (wallet, key), &viewer.specs, &avoided))
             .transpose()?;
         let provider = viewer.provider.map(|seller| ProviderView::read(snapshot, &seller)).transpose()?;
         Ok(Some(Self { head, agent, provider }))
@@ -145,8 +155,8 @@ impl MarketView {
 impl AgentView {
     fn read(
         snapshot: &Snapshot<'_>,
-        wallet: Address,
-        key: Address,
+        head: u64,
+        (wallet, key): (Address, Address),
         specs: &[B256],
         avoided: &dyn Fn(u8, Address) -> bool,
     ) -> Result<Self, IndexError> {
@@ -168,14 +178,12 @@ impl AgentView {
                 endpoints.insert(provider, row.row.endpoint);
             }
         }
-        let mut books = BTreeMap::new();
-        for class in HardwareClass::ALL {
-            for bucket in 0..4 {
-                let book = BookId { class: class.number(), bucket, preemptible: false };
-                if let Some(view) = BookView::read(snapshot, book, avoided)? {
-                    books.insert((book.class, bucket), view);
-                }
-            }
+        let (mut books, mut slots) = (BTreeMap::new(), BTreeMap::new());
+        for class in HardwareClass::ALL.map(HardwareClass::number) {
+            let Some(base_price) = snapshot.class_base(class)? else { continue };
+            let (of_class, free) = read_class(snapshot, head, wallet, (class, base_price), avoided)?;
+            books.extend(of_class.into_iter().map(|(book, view)| ((class, book.bucket), view)));
+            slots.insert(class, free);
         }
         Ok(Self {
             address: wallet,
@@ -185,6 +193,7 @@ impl AgentView {
             funds: None,
             agreements,
             books,
+            slots,
             endpoints,
         })
     }
@@ -197,40 +206,67 @@ impl AgentView {
     }
 }
 
-impl BookView {
-    fn read(
-        snapshot: &Snapshot<'_>,
-        book: BookId,
-        avoided: &dyn Fn(u8, Address) -> bool,
-    ) -> Result<Option<Self>, IndexError> {
-        let Some(base_price) = snapshot.class_base(book.class)? else { return Ok(None) };
-        let offers = snapshot.offers(book.class, OFFERS_SEEN)?;
-        let serving = || offers.iter().filter(|offer| offer.book_mask >> book.bits() & 1 == 1);
-        let free = || serving().filter(|offer| offer.used < offer.slots);
-        let waiting = snapshot.book(book)?;
-        Ok(Some(Self {
+/// The firm books of a class, and its free slots less those that waiting bids will take.
+fn read_class(
+    snapshot: &Snapshot<'_>,
+    head: u64,
+    wallet: Address,
+    (class, base_price): (u8, u128),
+    avoided: &dyn Fn(u8, Address) -> bool,
+) -> Result<(BTreeMap<BookId, BookView>, FreeSlots), IndexError> {
+    let offers = snapshot.offers(class, OFFERS_SEEN)?;
+    let mut free = FreeSlots::of(&offers, |offer| avoided(class, offer.provider));
+    let (mut books, mut waiting) = (BTreeMap::new(), Vec::new());
+    for bucket in 0..4 {
+        let book = BookId { class, bucket, preemptible: false };
+        let serving = offers.iter().filter(|offer| offer.book_mask >> book.bits() & 1 == 1);
+        let view = BookView {
             base_price,
-            free_floor: free().map(|offer| offer.reserve_tick).min(),
-            liked_floor: free()
-                .filter(|offer| !avoided(book.class, offer.provider))
-                .map(|offer| offer.reserve_tick)
-                .min(),
-            floor: serving().map(|offer| offer.reserve_tick).min(),
-            best_waiting: waiting.best_tick(),
-            depth: waiting.live,
+            floor: serving.map(|offer| offer.reserve_tick).min(),
+            best_waiting: None,
+            depth: snapshot.book(book)?.live,
             recent: snapshot.recent_clearing(book, RECENT_PRICES)?.iter().map(|clearing| clearing.tick).collect(),
-        }))
+        };
+        waiting.extend(snapshot.open_bids(book, WAITING_SEEN)?.into_iter().map(|bid| Waiting {
+            book,
+            tick: bid.id.tick(),
+            is_new: bid.placed_block + SERVED_WITHIN_BLOCKS > head,
+            is_own: bid.wallet == wallet,
+        }));
+        books.insert(book, view);
+    }
+    queue_up(&mut books, &mut free, waiting);
+    Ok((books, free))
+}
+
+/// A bid in a book.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    book: BookId,
+    tick: u8,
+    /// Whether a provider may not have had the time to take it.
+    is_new: bool,
+    /// Whether it is the agent's own: nobody should outbid himself.
+    is_own: bool,
+}
+
+/// Lets waiting bids take the free slots, the dearest first; those that find none make the queue.
+fn queue_up(books: &mut BTreeMap<BookId, BookView>, free: &mut FreeSlots, mut waiting: Vec<Waiting>) {
+    waiting.sort_by_key(|bid| Reverse(bid.tick));
+    for bid in waiting {
+        let Some(view) = books.get_mut(&bid.book) else { continue };
+        // Whoever waits long beside a free slot shows that nobody is there to sell it.
+        if free.claim(bid.book, bid.tick) && bid.is_new {
+            view.depth = view.depth.saturating_sub(1);
+        } else if !bid.is_own {
+            view.best_waiting = view.best_waiting.max(Some(bid.tick));
+        }
     }
 }
 
 impl ProviderView {
     fn read(snapshot: &Snapshot<'_>, seller: &Seller) -> Result<Self, IndexError> {
         let (address, class) = (seller.provider, seller.class);
-        let mut heads = Vec::new();
-        for bits in 0..contracts::ids::BOOKS_PER_CLASS {
-            let book = BookId { class: class.number(), bucket: bits >> 1, preemptible: bits & 1 == 1 };
-            heads.extend(snapshot.open_bids(book, 1)?.first().map(|bid| (book, bid.id)));
-        }
         let mut offers = match &seller.offers {
             Some(named) => {
                 let found = named.iter().map(|id| snapshot.offer(*id)).collect::<Result<Vec<_>, _>>()?;
@@ -239,6 +275,13 @@ impl ProviderView {
             None => snapshot.offers(class.number(), OFFERS_SEEN)?,
         };
         offers.retain(|offer| offer.provider == address);
+        let free: usize = offers.iter().map(|offer| usize::from(offer.slots.saturating_sub(offer.used))).sum();
+        let mut heads = Vec::new();
+        for bits in 0..contracts::ids::BOOKS_PER_CLASS {
+            let book = BookId { class: class.number(), bucket: bits >> 1, preemptible: bits & 1 == 1 };
+            let best = snapshot.open_bids(book, free.clamp(1, TAKEN_AT_ONCE))?;
+            heads.extend(best.iter().map(|bid| (book, bid.id)));
+        }
         let mut rentals = snapshot.agreements_by_provider(address, true, RENTALS_SEEN)?;
         rentals.retain(|row| seller.works_on(row));
         let about = snapshot.provider(address)?;
@@ -252,5 +295,42 @@ impl ProviderView {
             credit: snapshot.credit(address)?,
             base_price: snapshot.class_base(class.number())?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::slots::tests::{LONG, SHORT, offer};
+
+    /// Best and number of those who wait in the short book, and its lowest free slot, when two slots at 80 were free.
+    fn after(waiting: &[Waiting]) -> (Option<u8>, u64, Option<u8>) {
+        let mut free = FreeSlots::of(&[offer(&[SHORT, LONG], 80, 2, 0)], |_| false);
+        let depth = |book| waiting.iter().filter(|bid| bid.book == book).count() as u64;
+        let view = |book| (book, BookView { depth: depth(book), ..Default::default() });
+        let mut books = BTreeMap::from([SHORT, LONG].map(view));
+        queue_up(&mut books, &mut free, waiting.to_vec());
+        (books[&SHORT].best_waiting, books[&SHORT].depth, free.floor(SHORT))
+    }
+
+    #[test]
+    fn bids_that_free_slots_will_serve_are_no_queue() {
+        let bid = |tick| Waiting { book: SHORT, tick, is_new: true, is_own: false };
+        assert_eq!(after(&[]), (None, 0, Some(80)));
+        assert_eq!(after(&[bid(90)]), (None, 0, Some(80)));
+        assert_eq!(after(&[bid(90), bid(85)]), (None, 0, None));
+        assert_eq!(after(&[bid(81), bid(90), bid(85)]), (Some(81), 1, None));
+        assert_eq!(after(&[bid(79)]), (Some(79), 1, Some(80)), "it cannot pay for any");
+        let other = Waiting { book: LONG, ..bid(90) };
+        assert_eq!(after(&[bid(81), other, other]), (Some(81), 1, None), "other books share the slots");
+    }
+
+    #[test]
+    fn a_slot_that_serves_nobody_is_not_counted_on_and_nobody_outbids_himself() {
+        let old = |tick| Waiting { book: SHORT, tick, is_new: false, is_own: false };
+        assert_eq!(after(&[old(90)]), (Some(90), 1, Some(80)));
+        assert_eq!(after(&[old(90), old(85)]), (Some(90), 2, None));
+        let own = |bid| Waiting { is_own: true, ..bid };
+        assert_eq!(after(&[own(old(90)), old(85)]), (Some(85), 2, None));
     }
 }

@@ -125,7 +125,20 @@ impl Preflight {
     /// # Errors
     /// [`PreflightError::Reverted`] with the decoded reason.
     pub async fn check(&self, call: ContractCall) -> Result<Preflighted, PreflightError> {
-        let Ran { gas_used: used, changes } = self.run_one(call.clone()).await?;
+        self.check_after(Vec::new(), call).await
+    }
+
+    /// As [`Self::check`], on the state that `before` leaves: calls that are on their way and will be mined first. What became of
+    /// them by now is no matter; one that fails here changes nothing.
+    ///
+    /// # Errors
+    /// [`PreflightError::Reverted`] with the decoded reason.
+    pub async fn check_after(
+        &self,
+        before: Vec<ContractCall>,
+        call: ContractCall,
+    ) -> Result<Preflighted, PreflightError> {
+        let Ran { gas_used: used, changes } = self.run_last(before.into_iter().chain([call.clone()]).collect()).await?;
         Ok(Preflighted { call, gas_limit: used + used / 4 + GAS_MARGIN, changes })
     }
 
@@ -134,11 +147,11 @@ impl Preflight {
     /// # Errors
     /// [`PreflightError::Reverted`] with the decoded reason.
     pub async fn gas_used(&self, call: ContractCall) -> Result<u64, PreflightError> {
-        self.run_one(call).await.map(|ran| ran.gas_used)
+        self.run_last(vec![call]).await.map(|ran| ran.gas_used)
     }
 
-    async fn run_one(&self, call: ContractCall) -> Result<Ran, PreflightError> {
-        let ran = self.run(vec![call]).await?.pop();
+    async fn run_last(&self, calls: Vec<ContractCall>) -> Result<Ran, PreflightError> {
+        let ran = self.run(calls).await?.pop();
         ran.unwrap_or_else(|| Err(PreflightError::Unavailable("nothing ran".into())))
     }
 

@@ -4,8 +4,10 @@ mod chain;
 mod dispatch;
 mod memory;
 mod numbers;
+mod pair;
 mod react;
 mod relay;
+mod rush;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -48,6 +50,12 @@ enum What {
         #[arg(long)]
         worker: PathBuf,
     },
+    /// How much later the last of many jobs at once has its result than one alone.
+    Rush {
+        /// Worker binary.
+        #[arg(long)]
+        worker: PathBuf,
+    },
     /// What a provider's and an agent's keeper hold in memory after many rentals between them.
     Memory {
         /// Rentals.
@@ -81,6 +89,7 @@ async fn measure(args: Args) -> eyre::Result<serde_json::Value> {
         What::Relay { requests } => relay::measure(&args.anvil, requests).await,
         What::React { bids, worker } => react::measure(&args.anvil, &worker, bids).await,
         What::Dispatch { docker_socket, worker } => dispatch::measure(docker_socket, &worker).await,
+        What::Rush { worker } => rush::measure(&args.anvil, &worker).await,
         What::Memory { rentals, worker } => memory::measure(&args.anvil, &worker, rentals).await,
     }
 }

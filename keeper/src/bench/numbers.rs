@@ -12,7 +12,7 @@ enum Bar {
 }
 
 /// Every bar: measurement, key, bound.
-const BARS: [(&str, &str, Bar); 9] = [
+const BARS: [(&str, &str, Bar); 10] = [
     ("relay", "ratio", Bar::AtLeast(0.5)),
     ("relay", "gas_ratio", Bar::AtMost(0.65)),
     ("react", "react_p50_ms", Bar::AtMost(20.0)),
@@ -20,6 +20,7 @@ const BARS: [(&str, &str, Bar); 9] = [
     ("react", "preflight_p50_ms", Bar::AtMost(5.0)),
     ("dispatch", "dispatch_p50_ms", Bar::AtMost(500.0)),
     ("dispatch", "lost", Bar::AtMost(0.0)),
+    ("rush", "ratio", Bar::AtMost(2.0)),
     ("memory", "provider_rss_mib", Bar::AtMost(200.0)),
     ("memory", "agent_rss_mib", Bar::AtMost(200.0)),
 ];

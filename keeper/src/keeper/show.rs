@@ -124,7 +124,9 @@ impl Keeper {
             ledger: &self.ledger,
             strategy: &agent.strategy,
             params: self.params,
+            head: head.number,
             chain_s: head.timestamp,
+            now_s: now,
             paused: self.paused,
         };
         let (intent, why) = match roles::agent::quote(&seen, &desk, &job) {

@@ -2,6 +2,7 @@
 
 mod avoid;
 mod objection;
+mod outlook;
 mod ride;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use indexer::rows::{AgreementRow, Status};
 use self::{
     avoid::Standing,
     objection::objection,
+    outlook::Outlook,
     ride::{attend_own, ride},
 };
 use super::{Wish, act};
@@ -33,6 +35,8 @@ use crate::{
 
 /// Most bids for one job: each failed rental costs the agent little, but not nothing.
 const MAX_BIDS: usize = 12;
+/// Most bids that are placed together: what a transaction carries by default.
+const BIDS_AT_ONCE: usize = 20;
 /// A bid rests this long, then it is priced anew, seconds.
 const BID_LIFETIME_S: u64 = 60;
 /// An agent moves a rental on when its provider has not done so for this long, seconds.
@@ -49,8 +53,12 @@ pub struct Desk<'a> {
     pub strategy: &'a StrategyConfig,
     /// The market's clocks.
     pub params: Params,
+    /// Number of the newest block.
+    pub head: u64,
     /// Time of the newest block.
     pub chain_s: u64,
+    /// Unix seconds here.
+    pub now_s: u64,
     /// No new bids while set.
     pub paused: bool,
     /// Confirmed rentals whose providers are known to be too slow, and in which words.
@@ -63,16 +71,12 @@ pub fn wishes(view: &AgentView, desk: &Desk<'_>) -> Vec<Wish> {
     for row in view.agreements.iter().filter(|row| row.is_live()) {
         tend(view, desk, row, &mut wishes);
     }
-    // One bid at a time: one that waits for its turn would be priced on a book that is gone by then.
-    let mut bidding = desk.ledger.any_live("bid/");
+    // Bids are placed together, each priced on what those before it leave. While some are on their way no others follow: they
+    // would wait for their turn, and be priced on books that are gone by then.
+    let mut room = if desk.ledger.any_unseen("bid/", desk.head) { 0 } else { BIDS_AT_ONCE };
+    let mut outlook = Outlook::of(view);
     for job in desk.jobs.iter().filter(|job| job.state == JobState::Active) {
-        for wish in pursue(view, desk, job) {
-            let is_bid = matches!(wish, Wish::Do { intent: Intent::Bid { .. }, .. });
-            if !(is_bid && bidding) {
-                bidding |= is_bid;
-                wishes.push(wish);
-            }
-        }
+        wishes.extend(pursue(view, desk, job, &mut outlook, &mut room));
     }
     wishes
 }
@@ -181,8 +185,8 @@ fn runs_own_spec(row: &AgreementRow) -> bool {
     row.started.as_ref().is_none_or(|started| started.spec_hash == row.spec_hash)
 }
 
-/// Bids for a job that has no live agreement, or ends it.
-fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Vec<Wish> {
+/// Bids for a job that has no live agreement while there is `room` for a bid, or ends it.
+fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job, outlook: &mut Outlook, room: &mut usize) -> Vec<Wish> {
     let agreements = view.of_spec(job.spec_hash);
     if agreements.iter().any(|row| row.is_live()) {
         return Vec::new();
@@ -205,11 +209,20 @@ fn pursue(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Vec<Wish> {
     if desk.paused {
         return vec![Wish::Say { job: job.id, text: "bidding is paused; `keeper resume` goes on".into() }];
     }
-    match bid(view, desk, job, agreements.len() as u32) {
-        Ok((intent, why)) => {
-            let failed = desk.ledger.error(&intent.key());
+    match bid(view, outlook, desk, job, agreements.len() as u32) {
+        Ok(bid) => {
+            let failed = desk.ledger.error(&bid.intent.key());
             let say = failed.map(|error| format!("the last bid did not go through: {error}"));
-            say.map(|text| Wish::Say { job: job.id, text }).into_iter().chain([act(intent, why)]).collect()
+            let mut wishes: Vec<_> = say.map(|text| Wish::Say { job: job.id, text }).into_iter().collect();
+            if *room > 0 {
+                // One that waits to be tried again takes nothing from the others.
+                if desk.ledger.may_plan(&bid.intent, desk.head, desk.now_s) {
+                    *room -= 1;
+                    outlook.place(bid.book, bid.tick, bid.escrow);
+                }
+                wishes.push(act(bid.intent, bid.why));
+            }
+            wishes
         }
         Err(NoBid::Wait(text)) => vec![Wish::Say { job: job.id, text }],
         Err(NoBid::Never(reason)) => vec![fail(reason)],
@@ -234,9 +247,19 @@ fn collect_late(desk: &Desk<'_>, job: &Job, rental: AgreementId) -> Wish {
 /// # Errors
 /// One line with the remedy.
 pub fn quote(view: &AgentView, desk: &Desk<'_>, job: &Job) -> Result<(Intent, String), String> {
-    bid(view, desk, job, 0).map_err(|none| match none {
+    let priced = bid(view, &Outlook::of(view), desk, job, 0).map_err(|none| match none {
         NoBid::Wait(text) | NoBid::Never(text) => text,
-    })
+    })?;
+    Ok((priced.intent, priced.why))
+}
+
+/// A bid, and what it takes from the market.
+struct PricedBid {
+    intent: Intent,
+    why: String,
+    book: BookId,
+    tick: u8,
+    escrow: Amount,
 }
 
 enum NoBid {
@@ -244,7 +267,7 @@ enum NoBid {
     Never(String),
 }
 
-fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(Intent, String), NoBid> {
+fn bid(view: &AgentView, outlook: &Outlook, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<PricedBid, NoBid> {
     let wallet = view.wallet.as_ref().ok_or_else(|| NoBid::Wait("the index does not know the wallet yet".into()))?;
     let key = view.key.as_ref().ok_or_else(|| NoBid::Wait("the wallet has not authorised this session key".into()))?;
     if wallet.paused {
@@ -256,14 +279,17 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
         let text = format!("the session key belongs to wallet {} for good; authorise a key of its own", account.wallet);
         return Err(NoBid::Never(text));
     }
-    let (class, book) = choose(view, job)?;
+    let (class, book_id, book) = choose(outlook, job)?;
     let allowed = key.max_ticks.byte(usize::from(class.number()));
     let max_tick = max_tick(job, class, book).map(|tick| tick.min(allowed)).ok_or_else(|| {
         NoBid::Never(format!("the highest price is below the lowest tick of {class}; raise --max-price"))
     })?;
     let situation = Situation {
         // Whoever is avoided may still take the bid, but a bid that only those can take would be in vain.
-        free_floor: book.liked_floor.filter(|tick| *tick <= max_tick).or(book.free_floor),
+        free_floor: outlook
+            .liked_floor(book_id)
+            .filter(|tick| *tick <= max_tick)
+            .or_else(|| outlook.free_floor(book_id)),
         floor: book.floor,
         best_waiting: book.best_waiting,
         depth: book.depth,
@@ -281,7 +307,7 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
         .map(Amount)
         .ok_or_else(|| NoBid::Never(format!("tick {tick} of {class} is beyond what the market can hold")))?;
     within_limits(escrow, wallet, key)?;
-    within_funds(escrow, view.funds)?;
+    within_funds(escrow, outlook.funds)?;
     let lifetime_s = BID_LIFETIME_S.max(desk.params.min_bid_lifetime_s + desk.params.block_time_s * 5);
     let intent = Intent::Bid {
         job: job.id,
@@ -292,7 +318,7 @@ fn bid(view: &AgentView, desk: &Desk<'_>, job: &Job, attempt: u32) -> Result<(In
         expiry: desk.chain_s + lifetime_s,
         spec_hash: job.spec_hash,
     };
-    Ok((intent, format!("{class}: {why}, escrow {escrow}")))
+    Ok(PricedBid { intent, why: format!("{class}: {why}, escrow {escrow}"), book: book_id, tick, escrow })
 }
 
 /// A limit that no bid can meet will not change by waiting: the job ends and says what to raise.
@@ -328,15 +354,15 @@ fn within_funds(escrow: Amount, funds: Option<Funds>) -> Result<(), NoBid> {
 
 /// The class asked for, or the one that suits the priority: the fastest with a free slot when it is pressing, the
 /// cheapest for its speed otherwise.
-fn choose<'a>(view: &'a AgentView, job: &Job) -> Result<(HardwareClass, &'a BookView), NoBid> {
+fn choose<'a>(outlook: &'a Outlook, job: &Job) -> Result<(HardwareClass, BookId, &'a BookView), NoBid> {
     let bucket = BookId::for_duration(1, job.max_duration_s, false)
         .ok_or_else(|| NoBid::Never(format!("{} s is no rental: use 1 s to 24 h", job.max_duration_s)))?
         .bucket;
-    let book = |class: HardwareClass| view.books.get(&(class.number(), bucket)).map(|book| (class, book));
+    let book = |class: HardwareClass| outlook.book(class.number(), bucket).map(|(id, book)| (class, id, book));
     if let Some(class) = job.class {
         return book(class).ok_or_else(|| NoBid::Never(format!("the market has no class {class}")));
     }
-    let affordable = |(class, book): &(HardwareClass, &BookView)| {
+    let affordable = |(class, _, book): &(HardwareClass, BookId, &BookView)| {
         book.floor.is_some_and(|floor| max_tick(job, *class, book).is_some_and(|max| floor <= max))
     };
     let open: Vec<_> = HardwareClass::ALL.into_iter().filter_map(book).filter(affordable).collect();
@@ -346,11 +372,9 @@ fn choose<'a>(view: &'a AgentView, job: &Job) -> Result<(HardwareClass, &'a Book
         price::price_at(book.base_price, tick).map_or(f64::MAX, |price| price as f64) / class.relative_speed()
     };
     let best = if pressing {
-        open.into_iter().max_by(|(a, left), (b, right)| {
-            (left.free_floor.is_some(), a.number()).cmp(&(right.free_floor.is_some(), b.number()))
-        })
+        open.into_iter().max_by_key(|(class, id, _)| (outlook.free_floor(*id).is_some(), class.number()))
     } else {
-        open.into_iter().min_by(|(a, left), (b, right)| cost(*a, left).total_cmp(&cost(*b, right)))
+        open.into_iter().min_by(|(a, _, left), (b, _, right)| cost(*a, left).total_cmp(&cost(*b, right)))
     };
     best.ok_or_else(|| NoBid::Wait("no open offer is within the highest price".into()))
 }

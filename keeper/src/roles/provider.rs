@@ -1,6 +1,6 @@
 //! The provider's role: keeps an offer listed, takes the best bids, runs and submits their work, collects the pay.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use alloy::primitives::{B256, Bytes};
 use contracts::{
@@ -13,7 +13,12 @@ use indexer::rows::{AgreementRow, OfferRow, Status};
 
 use super::{Wish, act};
 use crate::{
-    blobs::RentalFiles, event::Intent, journal::WorkResult, ledger::Ledger, market::ProviderView, seller::Seller,
+    blobs::RentalFiles,
+    event::Intent,
+    journal::WorkResult,
+    ledger::Ledger,
+    market::{ProviderView, TAKEN_AT_ONCE},
+    seller::Seller,
 };
 
 /// Offers are listed for so long, and listed again or prolonged when less than a tenth is left, seconds.
@@ -192,29 +197,54 @@ fn prolong<'a>(view: &'a ProviderView, desk: &'a Desk<'_>) -> impl Iterator<Item
     })
 }
 
-/// An offer with a free slot, while the node has room for another rental.
-fn free_offer<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> Option<&'a OfferRow> {
-    let taken = view.offers.iter().map(|offer| offer.used).fold(0, u16::saturating_add);
-    fresh_offers(view, desk).find(|offer| taken < desk.slots && offer.used < offer.slots)
+/// Rentals that the node has room for, besides those that it has.
+fn room(view: &ProviderView, desk: &Desk<'_>) -> u16 {
+    view.offers.iter().map(|offer| offer.used).fold(desk.slots, u16::saturating_sub)
 }
 
-/// Takes the dearest bid that a free slot serves.
-fn take(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
-    let offer = free_offer(view, desk)?;
-    let (book, bid) = view
-        .heads
-        .iter()
-        .filter(|(book, bid)| offer.book_mask >> book.bits() & 1 == 1 && bid.tick() >= offer.reserve_tick)
-        .max_by_key(|(book, bid)| (bid.tick(), !book.preemptible))?;
-    let intent = Intent::Match { offer: offer.id, book: book.to_u16(), min_tick: offer.reserve_tick, expected: *bid };
-    Some(act(intent, format!("best bid of {book} is at tick {}", bid.tick())))
+/// Free slots by offer, while the node has room for another rental.
+fn free_slots<'a>(view: &'a ProviderView, desk: &Desk<'_>) -> Vec<(&'a OfferRow, u16)> {
+    let room = room(view, desk);
+    let free = fresh_offers(view, desk).map(|offer| (offer, offer.slots.saturating_sub(offer.used).min(room)));
+    free.filter(|(_, slots)| *slots > 0).collect()
+}
+
+/// Takes the dearest bids that free slots serve, a slot each. The market matches the best bid of a book alone, so those of one
+/// book are taken in its order; a bid whose match is under way keeps its slot.
+fn take(view: &ProviderView, desk: &Desk<'_>) -> Vec<Wish> {
+    let mut free = free_slots(view, desk);
+    let mut room = usize::from(room(view, desk)).min(TAKEN_AT_ONCE);
+    let mut bids: Vec<_> = view.heads.iter().collect();
+    bids.sort_by_key(|(book, bid)| Reverse((bid.tick(), !book.preemptible)));
+    let mut wishes = Vec::new();
+    for under_way in [true, false] {
+        bids.retain(|(book, bid)| {
+            let matching = |offer: &OfferRow| Intent::Match {
+                offer: offer.id,
+                book: book.to_u16(),
+                min_tick: offer.reserve_tick,
+                expected: *bid,
+            };
+            let serving = free.iter_mut().filter(|_| room > 0).find(|(offer, slots)| {
+                *slots > 0
+                    && offer.book_mask >> book.bits() & 1 == 1
+                    && bid.tick() >= offer.reserve_tick
+                    && (!under_way || desk.ledger.is_live(&matching(offer).key()))
+            });
+            let Some((offer, slots)) = serving else { return true };
+            (*slots, room) = (*slots - 1, room - 1);
+            wishes.push(act(matching(offer), format!("bid of {book} at tick {}", bid.tick())));
+            false
+        });
+    }
+    wishes
 }
 
 /// Ends the cheapest pre-emptible rental when all slots are taken and a dearer firm bid waits, one at a time: the slot is
 /// matched again as soon as its bill is settled. Work that is done already is submitted, not given up.
 fn give_way(view: &ProviderView, desk: &Desk<'_>) -> Option<Wish> {
     let is_giving_way = |row: &AgreementRow| row.submitted.as_ref().is_some_and(|bill| bill.preempted);
-    if free_offer(view, desk).is_some() || view.rentals.iter().any(is_giving_way) {
+    if !free_slots(view, desk).is_empty() || view.rentals.iter().any(is_giving_way) {
         return None;
     }
     let deep = |row: &AgreementRow| {

@@ -5,13 +5,13 @@ pub mod patient_book;
 /// What a strategy may look at when it prices one piece of work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Situation {
-    /// Lowest reserve tick among open offers of the book that have a free slot now.
+    /// Lowest reserve tick among open offers of the book that have a free slot now, which no bid ahead will take.
     pub free_floor: Option<u8>,
     /// Lowest reserve tick among all open offers of the book.
     pub floor: Option<u8>,
-    /// Best tick waiting in the queue.
+    /// Best tick waiting in the queue with no free slot to go to.
     pub best_waiting: Option<u8>,
-    /// Bids waiting in the queue.
+    /// Bids waiting so.
     pub depth: u64,
     /// Recent winning ticks, newest first.
     pub recent: Vec<u8>,

@@ -1,6 +1,6 @@
 //! One tick above the queue, capped by a percentile of recent winning prices that rises as the deadline nears.
 //!
-//! A free slot with nobody waiting is taken at its reserve. Behind a queue the bid is `best + epsilon`, unless that is
+//! A free slot that nobody ahead will take is taken at its reserve. Behind a queue the bid is `best + epsilon`, unless that is
 //! above the cap; then it waits for the cap to rise or the queue to clear. At the deadline the cap is the most that the
 //! user allows.
 
@@ -36,7 +36,7 @@ impl PatientBook {
             let why = format!("the lowest reserve is tick {floor}, above the allowed tick {}", now.max_tick);
             return Decision::Wait { why };
         }
-        if let (Some(free), 0) = (now.free_floor, now.depth)
+        if let Some(free) = now.free_floor
             && free <= now.max_tick
         {
             return Decision::Bid { tick: free, why: format!("a slot is free at its reserve, tick {free}") };
@@ -103,17 +103,20 @@ mod tests {
 
     #[test]
     fn behind_a_queue_it_bids_one_above() {
-        check(|s| (s.best_waiting, s.depth) = (Some(120), 3), Some(121));
+        check(|s| (s.free_floor, s.best_waiting, s.depth) = (None, Some(120), 3), Some(121));
     }
 
     #[test]
     fn it_waits_when_the_queue_costs_more_than_usual() {
-        check(|s| (s.best_waiting, s.depth, s.recent) = (Some(150), 3, vec![110, 112, 114]), None);
+        let queue = |s: &mut Situation| (s.free_floor, s.best_waiting, s.depth) = (None, Some(150), 3);
+        check(|s| (queue(s), s.recent = vec![110, 112, 114]).1, None);
     }
 
     #[test]
     fn at_the_deadline_only_the_users_maximum_counts() {
-        let late = |s: &mut Situation| (s.best_waiting, s.depth, s.recent, s.elapsed) = (Some(150), 3, vec![110], 1.0);
+        let late = |s: &mut Situation| {
+            (s.free_floor, s.best_waiting, s.depth, s.recent, s.elapsed) = (None, Some(150), 3, vec![110], 1.0);
+        };
         check(late, Some(151));
         check(|s| (late(s), s.max_tick = 140).1, None);
     }

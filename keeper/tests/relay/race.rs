@@ -107,6 +107,40 @@ async fn who_is_overtaken_sees_it_and_takes_the_next_bid() {
     world.at_rest().await;
 }
 
+/// What is under way has taken its bids and slots when the next match is mined, and the preflight knows that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_taken_in_one_block_and_no_bid_twice() {
+    let world = World::new().await;
+    let ours = offer_of(&world, world.relayer.address()).await;
+    let running = Running::start(world.relay());
+    for number in 0..5 {
+        let bid = world.bid(number).await;
+        running.plan(&world, &bid).await;
+        running.until(&world, &bid, "done", true).await;
+    }
+    let queue = bids(&world).await;
+    let matches: Vec<_> = queue.iter().map(|bid| matching(ours, *bid)).collect();
+    for (under_way, intent) in matches[..4].iter().enumerate() {
+        running.plan(&world, intent).await;
+        world.pooled(under_way + 1).await;
+    }
+    // The offer has four slots, which are taken by then.
+    running.plan(&world, &matches[4]).await;
+    let State::Failed { error } = running.until(&world, &matches[4], "failed", false).await else { unreachable!() };
+    assert!(error.contains("OfferFull"), "{error}");
+    world.mine(1).await;
+    let mut blocks = Vec::new();
+    for intent in &matches[..4] {
+        let State::Done { block, .. } = running.until(&world, intent, "done", true).await else { unreachable!() };
+        blocks.push(block);
+    }
+    assert!(blocks.iter().all(|block| *block == blocks[0]), "{blocks:?}");
+    for bid in &queue[..4] {
+        assert_eq!(taken_by(&world, *bid).await, ours);
+    }
+    world.at_rest().await;
+}
+
 /// A bid that died at the head of its book is no rival: the match that finds it clears it away, though it gets no rental.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_bid_does_not_block_its_book() {

@@ -35,6 +35,8 @@ const FORWARD_GAS_FLOOR: u64 = 1_500_000;
 const FORWARD_OVERHEAD_GAS: u64 = 60_000;
 /// Gas of every transaction before its first instruction.
 const BASE_GAS: u64 = 21_000;
+/// Most matches under way that a further one is run after.
+const MATCHES_BEFORE: usize = 32;
 /// Most gas of a byte of calldata (EIP-7623).
 const BYTE_GAS: u64 = 40;
 
@@ -101,7 +103,7 @@ impl Worker {
             return Ok(self.fail(key, refusal.to_string()).await?);
         }
         self.warn_of_pending(record);
-        match patiently(self.relay.preflight.check(call)).await {
+        match patiently(self.relay.preflight.check_after(self.matches_before(&call), call)).await {
             Ok(ready) => match no_match(&ready) {
                 None => {
                     let item = Item { key: key.clone(), about: record.intent.rental(), request: None, verdict: None };
@@ -301,6 +303,17 @@ impl Worker {
             }
         }
         if self.waiting.len() == before { Err(error) } else { Ok(()) }
+    }
+
+    /// Matches under way that will be mined before `call`, if that is one too: each takes a bid from a queue and a slot from an
+    /// offer, so that the next finds others.
+    fn matches_before(&self, call: &ContractCall) -> Vec<ContractCall> {
+        if expected_match(&call.data).is_none() {
+            return Vec::new();
+        }
+        let sent = self.in_flight().filter(|parcel| parcel.newest().is_some_and(|newest| !newest.cancels));
+        let calls = sent.map(|parcel| ContractCall { from: self.account, to: parcel.to, data: parcel.data() });
+        calls.filter(|call| expected_match(&call.data).is_some()).take(MATCHES_BEFORE).collect()
     }
 
     /// What revm saw does not know of what is under way.

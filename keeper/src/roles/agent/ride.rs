@@ -137,7 +137,9 @@ mod tests {
             ledger: &ledger,
             strategy: &strategy,
             params,
+            head: 1,
             chain_s,
+            now_s: chain_s,
             paused: false,
             slow: &Default::default(),
         };

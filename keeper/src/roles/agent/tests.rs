@@ -3,7 +3,7 @@
 
 use alloy::primitives::{Address, B256, U256};
 use contracts::params::Preset;
-use indexer::rows::{KeyAccountRow, KeyRow, WalletRow};
+use indexer::rows::{KeyAccountRow, KeyRow, OfferRow, WalletRow};
 
 use super::{
     super::fixtures::{NOW_S, row},
@@ -13,6 +13,10 @@ use crate::{
     job::JobId,
     journal::{Record, State},
     ledger::{REFUTED, UNSERVED},
+    market::slots::{
+        FreeSlots,
+        tests::{SHORT, offer},
+    },
     spec::RentalSpec,
 };
 
@@ -36,7 +40,6 @@ fn view() -> AgentView {
     let limit = Amount(10u128.pow(18));
     let book = BookView {
         base_price: price::base_from_reference(HardwareClass::CpuOnly.reference_per_hour()).unwrap(),
-        free_floor: Some(80),
         floor: Some(80),
         ..Default::default()
     };
@@ -77,6 +80,7 @@ fn view() -> AgentView {
         funds: None,
         agreements: vec![],
         books: [((1, 0), book)].into(),
+        slots: [(1, FreeSlots::of(&[offer(&[SHORT], 80, 2, 0)], |_| false))].into(),
         endpoints: [(Address::repeat_byte(9), "http://provider".to_owned())].into(),
     }
 }
@@ -97,7 +101,9 @@ fn check_of(
 ) {
     let strategy = StrategyConfig::default();
     let params = Preset::Demo.params();
-    let desk = Desk { jobs, ledger, strategy: &strategy, params, chain_s: NOW_S + after_s, paused: false, slow };
+    let chain_s = NOW_S + after_s;
+    let desk =
+        Desk { jobs, ledger, strategy: &strategy, params, head: 100, chain_s, now_s: chain_s, paused: false, slow };
     let seen: Vec<_> = wishes(view, &desk)
         .into_iter()
         .filter_map(|wish| match wish {
@@ -117,8 +123,93 @@ fn check_of(
 fn a_job_without_an_agreement_is_bid_for_once() {
     let ledger = Ledger::default();
     check(&view(), &[job()], &ledger, 0, &["bid/job-1/0"]);
-    let second = Job { id: JobId(2), spec_hash: B256::repeat_byte(2), ..job() };
-    check(&view(), &[job(), second], &ledger, 0, &["bid/job-1/0"]);
+    check(&view(), &[job(), other(2)], &ledger, 0, &["bid/job-1/0", "bid/job-2/0"]);
+}
+
+/// The job with another number, and work of its own.
+fn other(number: u8) -> Job {
+    Job { id: JobId(number.into()), spec_hash: B256::repeat_byte(number), ..job() }
+}
+
+/// All that the role wants now.
+fn all_wishes(view: &AgentView, jobs: &[Job], ledger: &Ledger) -> Vec<Wish> {
+    let (strategy, params, slow) = (StrategyConfig::default(), Preset::Demo.params(), HashMap::new());
+    let desk = Desk {
+        jobs,
+        ledger,
+        strategy: &strategy,
+        params,
+        head: 100,
+        chain_s: NOW_S,
+        now_s: NOW_S,
+        paused: false,
+        slow: &slow,
+    };
+    wishes(view, &desk)
+}
+
+/// Ticks that are bid for these jobs.
+fn ticks(view: &AgentView, jobs: &[Job], ledger: &Ledger) -> Vec<u8> {
+    let tick = |wish| match wish {
+        Wish::Do { intent: Intent::Bid { tick, .. }, .. } => Some(tick),
+        _ => None,
+    };
+    all_wishes(view, jobs, ledger).into_iter().filter_map(tick).collect()
+}
+
+#[test]
+fn bids_are_placed_together_each_on_what_those_before_it_leave() {
+    let mut view = view();
+    let offers = [offer(&[SHORT], 80, 2, 1), offer(&[SHORT], 90, 1, 0)];
+    view.slots.insert(1, FreeSlots::of(&offers, |_| false));
+    let jobs: Vec<_> = (1..=4).map(other).collect();
+    // Two slots are free; who waits beyond them does not outbid himself.
+    assert_eq!(ticks(&view, &jobs, &Ledger::default()), [80, 90, 80, 80]);
+    let escrow = price::price_at(view.books[&(1, 0)].base_price, 90).unwrap();
+    let money = |bids: u128| Amount(bids * price::cost_of(escrow, 60).unwrap());
+    for (tokens, credit) in [(2, 0), (0, 2), (1, 1)] {
+        view.funds = Some(Funds { tokens: money(tokens), credit: money(credit), available: money(2) });
+        assert_eq!(ticks(&view, &jobs, &Ledger::default()), [80, 90], "the money is for two");
+    }
+    view.funds = None;
+    let many: Vec<_> = (1..=30).map(other).collect();
+    assert_eq!(ticks(&view, &many, &Ledger::default()).len(), BIDS_AT_ONCE);
+}
+
+#[test]
+fn no_bid_follows_while_some_are_on_their_way_or_not_in_the_index_yet() {
+    let intent = Intent::Bid {
+        job: JobId(9),
+        attempt: 0,
+        class: 1,
+        tick: 80,
+        max_duration_s: 60,
+        expiry: NOW_S + 60,
+        spec_hash: B256::repeat_byte(9),
+    };
+    let included = |block| State::Included { sender: Address::ZERO, nonce: 0, block, gas_wei: U256::ZERO };
+    for (state, bids) in
+        [(State::Planned, 0), (included(101), 0), (included(100), 2), (State::Failed { error: "no".into() }, 2)]
+    {
+        let seen = ticks(&view(), &[job(), other(2)], &noted(intent.clone(), state.clone()));
+        assert_eq!(seen.len(), bids, "{state:?}");
+    }
+}
+
+#[test]
+fn a_bid_that_waits_to_be_tried_again_keeps_nothing_from_other_jobs() {
+    let jobs: Vec<_> = (1..=30).map(other).collect();
+    let mut ledger = Ledger::default();
+    for wish in all_wishes(&view(), &jobs[..BIDS_AT_ONCE], &ledger) {
+        if let Wish::Do { intent, .. } = wish {
+            let state = State::Failed { error: "reverted".into() };
+            let record = Record { intent: intent.clone(), why: String::new(), attempt: 5, at_s: NOW_S, state };
+            ledger.note(intent.key(), &record);
+        }
+    }
+    let seen = ticks(&view(), &jobs, &ledger);
+    assert_eq!(seen.len(), 30, "those that failed are still wanted");
+    assert_eq!(seen[BIDS_AT_ONCE..][..2], [80, 80], "and the slots are there for others");
 }
 
 #[test]
@@ -331,11 +422,22 @@ fn a_bid_is_priced_for_those_who_are_not_avoided_where_that_can_be_paid() {
     let strategy = StrategyConfig::default();
     let slow = HashMap::new();
     let params = Preset::Demo.params();
-    let desk =
-        Desk { jobs: &[], ledger: &ledger, strategy: &strategy, params, chain_s: NOW_S, paused: false, slow: &slow };
-    let tick = |liked_floor: Option<u8>| {
+    let desk = Desk {
+        jobs: &[],
+        ledger: &ledger,
+        strategy: &strategy,
+        params,
+        head: 100,
+        chain_s: NOW_S,
+        now_s: NOW_S,
+        paused: false,
+        slow: &slow,
+    };
+    let tick = |liked: Option<u8>| {
         let mut view = view();
-        view.books.get_mut(&(1, 0)).unwrap().liked_floor = liked_floor;
+        let offers = [Some(80), liked].into_iter().flatten().map(|tick| offer(&[SHORT], tick, 1, 0));
+        let is_avoided = |offer: &OfferRow| Some(offer.reserve_tick) != liked;
+        view.slots.insert(1, FreeSlots::of(&offers.collect::<Vec<_>>(), is_avoided));
         match quote(&view, &desk, &job()).unwrap() {
             (Intent::Bid { tick, .. }, _) => tick,
             (other, _) => panic!("{other:?}"),

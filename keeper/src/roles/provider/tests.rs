@@ -181,14 +181,50 @@ fn the_dearest_bid_at_or_above_the_reserve_is_taken_by_a_free_slot() {
     let mut scene = Scene { view: view(), ..Default::default() };
     scene.view.heads = vec![bid(49)];
     scene.check(&[]);
-    scene.view.heads = vec![bid(49), bid(50), bid(90)];
+    scene.view.heads = vec![bid(90), bid(50), bid(49)];
+    let intents = scene.check(&["match/1/", "match/1/"]);
+    let ticks = intents.iter().map(|intent| intent.rental().unwrap().tick());
+    assert!(ticks.eq([90, 50]), "{intents:?}");
+    scene.view.offers = vec![offer(1, 2, 1)];
     let intents = scene.check(&["match/1/"]);
-    assert!(matches!(intents[0], Intent::Match { expected, .. } if expected.tick() == 90), "{intents:?}");
+    assert_eq!(intents[0].rental().unwrap().tick(), 90, "{intents:?}");
     scene.paused = true;
     scene.check(&[]);
     scene.paused = false;
     scene.view.offers = vec![offer(1, 2, 2)];
     scene.check(&[]);
+}
+
+/// The same, in a queue of one tick.
+fn queued(tick: u8, sequence: u64) -> (BookId, AgreementId) {
+    let (book, _) = bid(tick);
+    (book, AgreementId::new(book, tick, sequence))
+}
+
+#[test]
+fn slots_are_filled_in_the_order_of_the_queue_and_a_match_under_way_keeps_its_own() {
+    let mut scene = Scene { view: view(), ..Default::default() };
+    scene.view.offers = vec![offer(1, 1, 0), offer(2, 1, 0)];
+    scene.view.heads = vec![queued(60, 7), queued(60, 8), queued(60, 9)];
+    let first = scene.check(&["match/1/", "match/2/"]);
+    let bids: Vec<_> = first.iter().map(|intent| intent.rental().unwrap()).collect();
+    assert_eq!(bids, [queued(60, 7).1, queued(60, 8).1]);
+    for intent in &first {
+        let state = State::Planned;
+        let record = Record { intent: intent.clone(), why: String::new(), attempt: 1, at_s: NOW_S, state };
+        scene.ledger.note(intent.key(), &record);
+    }
+    // A dearer bid comes meanwhile, and another one when a slot is free for it.
+    scene.view.heads.insert(0, queued(90, 1));
+    assert_eq!(scene.check(&["match/1/", "match/2/"]), first);
+    scene.view.offers[1].slots = 2;
+    let more = scene.check(&["match/1/", "match/2/"]);
+    assert_eq!(more, first, "the node has two slots");
+    scene.view.heads.truncate(2);
+    scene.view.heads[1] = queued(60, 7);
+    let again = scene.check(&["match/1/", "match/2/"]);
+    assert_eq!([&again[0], &first[0]], [&first[0]; 2]);
+    assert_eq!(again[1].rental().unwrap(), queued(90, 1).1);
 }
 
 #[test]
