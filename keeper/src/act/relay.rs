@@ -25,6 +25,7 @@ mod policy;
 mod reorg;
 mod resend;
 mod track;
+mod trouble;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -35,7 +36,6 @@ use alloy::{
     primitives::{Address, B256},
     providers::{DynProvider, Provider},
     signers::local::PrivateKeySigner,
-    transports::TransportError,
 };
 use indexer::Head;
 use tokio::{
@@ -49,6 +49,7 @@ use tracing::{debug, info, warn};
 use self::{
     chain::{Answer, Seen},
     policy::Policy,
+    trouble::Trouble,
 };
 use super::calls::Addresses;
 use crate::{
@@ -133,47 +134,23 @@ pub enum RelayError {
          key, or revoke the delegation first"
     )]
     Delegated(Address),
+    /// The outbox holds other bytes than were signed.
+    #[error(
+        "relay: what was signed as nonce {nonce} of {account} cannot be read back; the journal was damaged or edited: \
+         restore it from a backup"
+    )]
+    Damaged {
+        /// Nonce.
+        nonce: u64,
+        /// Account.
+        account: Address,
+    },
     /// The key does not sign.
     #[error("account {0} cannot sign: {1}; check its keystore")]
     Signer(Address, String),
     /// The account could not be looked at.
     #[error("account {0} cannot be read: {1}; check chain.rpc_urls")]
     Unreachable(Address, String),
-}
-
-/// Why a step was not taken.
-#[derive(Debug)]
-enum Trouble {
-    /// The chain could not be read; later.
-    Chain(String),
-    /// It would have no effect.
-    Reverted(String),
-    /// Never.
-    Fatal(RelayError),
-}
-
-impl From<JournalError> for Trouble {
-    fn from(error: JournalError) -> Self {
-        Self::Fatal(error.into())
-    }
-}
-
-impl From<RelayError> for Trouble {
-    fn from(error: RelayError) -> Self {
-        Self::Fatal(error)
-    }
-}
-
-impl From<TransportError> for Trouble {
-    fn from(error: TransportError) -> Self {
-        Self::Chain(error.to_string())
-    }
-}
-
-impl From<alloy::contract::Error> for Trouble {
-    fn from(error: alloy::contract::Error) -> Self {
-        Self::Chain(error.to_string())
-    }
 }
 
 impl Relay {
@@ -307,6 +284,9 @@ impl Worker {
     fn open(relay: Relay, out: mpsc::Sender<Event>) -> Result<Self, RelayError> {
         let account = relay.signer.address();
         let parcels = relay.journal.parcels(account)?;
+        if let Some(nonce) = parcels.values().find(|parcel| !parcel.is_whole()).map(|parcel| parcel.nonce) {
+            return Err(RelayError::Damaged { nonce, account });
+        }
         for (key, record) in relay.journal.records()? {
             if let State::Signed { sender, nonce, .. } | State::Included { sender, nonce, .. } = record.state
                 && sender == account

@@ -124,6 +124,13 @@ impl Parcel {
         self.versions.last()
     }
 
+    /// Whether the bytes of every version are those of the transaction that it names.
+    pub fn is_whole(&self) -> bool {
+        self.versions.iter().all(|version| {
+            TxEnvelope::decode_2718(&mut version.raw.as_ref()).is_ok_and(|envelope| *envelope.hash() == version.hash)
+        })
+    }
+
     /// Calldata; empty for one that only closes a gap.
     pub fn data(&self) -> Bytes {
         let calling = self.versions.iter().find(|version| !version.cancels);

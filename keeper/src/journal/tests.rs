@@ -60,6 +60,19 @@ fn a_live_intent_is_never_planned_twice_and_survives_reopening() {
 }
 
 #[test]
+fn only_what_has_ended_is_planned_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let record = journal.plan(withdraw(), "due".into(), 1).unwrap();
+    for state in state::one_of_each() {
+        let (is_live, key) = (state.is_live(), record_key(&record.intent.key()));
+        journal.write("planned", key.as_bytes(), &Record { state: state.clone(), ..record.clone() }).unwrap();
+        let planned = journal.plan(withdraw(), "due".into(), 2);
+        assert_eq!(planned.is_err(), is_live, "{state:?}: {planned:?}");
+    }
+}
+
+#[test]
 fn a_commit_is_all_or_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();

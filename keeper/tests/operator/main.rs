@@ -18,5 +18,6 @@ mod end;
 mod fleet;
 mod mcp;
 mod speed;
+mod together;
 mod wallet;
 mod warm;

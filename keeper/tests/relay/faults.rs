@@ -79,6 +79,28 @@ async fn a_record_without_its_bytes_ends_the_relay() {
     assert!(matches!(&error, RelayError::Missing { key, nonce: 3, .. } if *key == register.key()), "{error}");
 }
 
+/// Bytes that are not those that were signed are neither sent again nor judged by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_bytes_end_the_relay() {
+    let world = World::new().await;
+    let running = Running::start(world.relay());
+    let [register, _] = direct();
+    running.plan(&world, &register).await;
+    world.pooled(1).await;
+    running.kill().await;
+    let mut parcel = world.open_parcels().remove(0);
+    assert!(parcel.is_whole() && !parcel.data().is_empty());
+    let mut raw = parcel.versions[0].raw.to_vec();
+    *raw.last_mut().unwrap() ^= 1;
+    for raw in [raw.clone(), raw[..20].to_vec()] {
+        parcel.versions[0].raw = raw.into();
+        let keep = vec![&parcel];
+        world.journal.commit(parcel.sender, &Commit { keep, ..Commit::default() }, 2).unwrap();
+        let error = Running::start(world.relay()).ended().await.unwrap_err();
+        assert!(matches!(&error, RelayError::Damaged { nonce: 0, .. }), "{error}");
+    }
+}
+
 /// What waits here and was signed by the relay of another account meanwhile is let go, and the rest is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_account_has_signed_is_let_go() {

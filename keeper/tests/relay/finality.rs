@@ -8,7 +8,10 @@ use alloy::{
     providers::{Provider, ProviderBuilder},
     rpc::types::TransactionRequest,
 };
-use keeper::event::{Done, Intent};
+use keeper::{
+    event::{Done, Intent},
+    journal::JournalError,
+};
 use serde_json::json;
 
 use crate::{
@@ -87,6 +90,9 @@ async fn what_was_final_is_sent_again_too() {
     world.take_back(0).await;
     for intent in [&register, &bid] {
         running.until(&world, intent, "signed", false).await;
+        // Whoever has not heard of it yet, and wishes for it again, must not have it signed again.
+        let again = world.journal.plan(intent.clone(), "wished again".into(), 2).unwrap_err();
+        assert!(matches!(again, JournalError::Transition { from: "signed", .. }), "{again}");
     }
     world.pooled(2).await;
     assert_eq!(world.accounted(), U256::ZERO);
@@ -143,6 +149,37 @@ async fn what_is_planned_again_after_a_deep_reorganisation_is_not_signed_twice()
         assert_eq!(world.count().await, 1, "one nonce, one transaction");
         world.at_rest().await;
     }
+}
+
+/// The same, when it is on its way from the loop to the relay while that one sees the reorganisation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_planned_again_but_not_handed_over_yet_is_not_signed_twice() {
+    let world = World::new().await;
+    let running = Running::start(world.relay());
+    let ([register, _], bid) = (direct(), world.bid(1).await);
+    for intent in [&register, &bid] {
+        running.plan(&world, intent).await;
+    }
+    world.pooled(2).await;
+    for intent in [&register, &bid] {
+        running.until(&world, intent, "done", true).await;
+    }
+    let plan = |intent: &Intent| world.journal.plan(intent.clone(), "wished again".into(), 2).unwrap();
+    let records = [&register, &bid].map(plan);
+    world.take_back(0).await;
+    for intent in [&register, &bid] {
+        running.until(&world, intent, "signed", false).await;
+    }
+    for record in records {
+        running.inbox().send(record).await.unwrap();
+    }
+    world.pooled(2).await;
+    for intent in [&register, &bid] {
+        running.until(&world, intent, "done", true).await;
+    }
+    assert_eq!((world.count().await, world.registrations().await), (2, 1));
+    assert_eq!(world.bids().await.values().collect::<Vec<_>>(), [&1]);
+    world.at_rest().await;
 }
 
 /// What ended is wanted anew, as earnings are pulled again and again: that is another transaction. When both are taken back,

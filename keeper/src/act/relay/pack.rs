@@ -23,7 +23,7 @@ use super::{
 use crate::{
     act::calls::{Prepared, prepare},
     journal::{Commit, Item, JournalError, Parcel, Record, SignedRequest, State},
-    preflight::{ContractCall, MAX_TRANSACTION_GAS, PreflightError, Preflighted, Ran},
+    preflight::{ContractCall, MAX_TRANSACTION_GAS, Preflighted, Ran},
 };
 
 /// A forwarded request is dead after this: requests cannot be cancelled, so they live shortly. Seconds of the chain.
@@ -330,13 +330,4 @@ impl Worker {
 /// the gaps that cancelled ones leave, is worth it.
 fn no_match(ready: &Preflighted) -> Option<AgreementId> {
     expected_match(&ready.call().data).filter(|_| !ready.changes())
-}
-
-impl From<PreflightError> for Trouble {
-    fn from(error: PreflightError) -> Self {
-        match error {
-            PreflightError::Unavailable(error) => Self::Chain(error),
-            reverted @ PreflightError::Reverted(_) => Self::Reverted(reverted.to_string()),
-        }
-    }
 }

@@ -121,9 +121,8 @@ impl Worker {
         for item in &parcel.items {
             let state = self.relay.journal.record(&item.key)?.map(|record| record.state);
             let is_ours = match (&item.verdict, state) {
-                // A direct call may wait in another account's relay, and harms nobody who makes it twice; what the session key
-                // signs comes here alone.
-                (_, Some(State::Planned)) => item.request.is_some() || self.waits.contains(&item.key),
+                // Planned again, but not signed: whichever relay it is handed to sees that its first bytes go.
+                (_, Some(State::Planned)) => true,
                 (Some(Verdict::Executed { block }), Some(State::Done { block: done, .. })) => *block == done,
                 (Some(Verdict::Refused { error }), Some(State::Failed { error: failed })) => *error == failed,
                 _ => false,

@@ -2,20 +2,24 @@
 #![allow(clippy::unwrap_used)]
 
 use alloy::primitives::{Address, B256, U256};
-use contracts::params::Preset;
+use contracts::{classes::HardwareClass, params::Preset, price, units::Amount};
 use indexer::rows::{KeyAccountRow, KeyRow, OfferRow, WalletRow};
 
 use super::{
     super::fixtures::{NOW_S, row},
+    pricing::within_funds,
     *,
 };
 use crate::{
-    job::JobId,
+    job::{JobId, Priority},
     journal::{Record, State},
     ledger::{REFUTED, UNSERVED},
-    market::slots::{
-        FreeSlots,
-        tests::{SHORT, offer},
+    market::{
+        BookView, Funds,
+        slots::{
+            FreeSlots,
+            tests::{SHORT, offer},
+        },
     },
     spec::RentalSpec,
 };
