@@ -1,12 +1,12 @@
 //! Joins the provider's side: engine, data plane, workshop.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use alloy::signers::local::PrivateKeySigner;
+use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use contracts::{ids::AgreementId, params::Preset};
-use eyre::bail;
+use eyre::{OptionExt as _, bail};
 use indexer::{Index, rows::AgreementRow};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{error, info, warn};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     act::{
-        containers::{Engine, EngineConfig, Limits},
+        containers::{Engine, EngineConfig, EngineError, Limits},
         errands::Workshop,
     },
     benchmark::{Template, cpus_milli},
@@ -35,6 +35,10 @@ const RENTAL_BYTES: u64 = 1 << 30;
 const AGENT_BYTES: u64 = STORE_BYTES / 2;
 /// Rentals of one agent whose blobs are kept at a time.
 const AGENT_RENTALS: usize = 5_000;
+/// An engine that does not answer at the start is waited for so long.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two questions to it.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// A worker's processes and threads.
 const WORKER_PIDS: u32 = 64;
 
@@ -57,8 +61,9 @@ pub(super) async fn provider_side(
             EngineConfig::Process { worker: provider.worker.clone(), state_dir: data_dir.join("processes"), owner }
         }
     };
-    let engine = Engine::connect(&engine_config).await?;
-    let image = engine.load_worker_image(&provider.worker).await?;
+    let ready = engine_with_image(&engine_config, &provider.worker);
+    let (engine, image) =
+        hands.stop.run_until_cancelled(ready).await.ok_or_eyre("stopped before the engine answered")??;
     let limits = StoreLimits {
         total_bytes: STORE_BYTES,
         rental_bytes: RENTAL_BYTES,
@@ -163,4 +168,25 @@ pub(super) fn access_of(row: &AgreementRow, seller: &Seller) -> Option<RentalAcc
         spec_hash: row.spec_hash,
         open_until_unix_s,
     })
+}
+
+/// The engine with the worker's image in it. One that starts with the machine, or is just being restarted, is waited for.
+async fn engine_with_image(config: &EngineConfig, worker: &Path) -> Result<(Engine, B256), EngineError> {
+    let until = Instant::now() + ENGINE_PATIENCE;
+    loop {
+        let ready = async {
+            let engine = Engine::connect(config).await?;
+            let image = engine.load_worker_image(worker).await?;
+            Ok((engine, image))
+        };
+        match ready.await {
+            Err(error @ (EngineError::Unreachable { .. } | EngineError::Engine { .. }))
+                if error.is_retryable() && Instant::now() < until =>
+            {
+                warn!(%error, "the engine is asked again");
+                tokio::time::sleep(ENGINE_PAUSE).await;
+            }
+            ready => return ready,
+        }
+    }
 }

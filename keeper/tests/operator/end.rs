@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     actors::Actor,
-    support::{again, ask_to_end, command, does, live, offer_of, run, stage, until},
+    support::{again, ask_to_end, change, command, does, live, offer_of, run, stage, until},
 };
 
 /// A keeper that was asked to end is gone within this.
@@ -45,6 +45,40 @@ async fn an_end_in_the_middle_of_a_rental() {
     does(&["rent", "--data-dir", &at, "--job", "job-1"], &["results"]);
     provider.stop().await;
     agent.stop().await;
+}
+
+/// A machine that boots may start the keeper before its engine; and who waits for one ends in time, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_not_there_yet_is_waited_for() {
+    let engine = std::env::var("OPENCLAW_TEST_DOCKER").expect("OPENCLAW_TEST_DOCKER names an engine: run script/test");
+    let dir = tempfile::tempdir().unwrap();
+    let stage = stage(dir.path()).await;
+    let later = dir.path().join("engine.sock");
+    change(&stage, "provider-cpu", &engine, &format!("unix://{}", later.display()));
+    let log = dir.path().join("provider-cpu.log");
+    let waits = async || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        (text.contains("no container engine answers") && text.contains("asked again")).then_some(())
+    };
+    let mut impatient = command(&["run", "--config", &stage.config("provider-cpu").display().to_string()])
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    until("a keeper that waits", waits).await;
+    let since = Instant::now();
+    kill_process(Pid::from_child(&impatient), Signal::TERM).unwrap();
+    impatient.wait().unwrap();
+    assert!(since.elapsed() < GONE_WITHIN, "it took {:?}", since.elapsed());
+
+    std::fs::remove_file(&log).unwrap();
+    let comes = async {
+        until("a keeper that waits", waits).await;
+        std::os::unix::fs::symlink(engine.trim_start_matches("unix://"), &later).unwrap();
+    };
+    let (started, ()) = tokio::join!(Actor::start(&stage, "provider-cpu"), comes);
+    let provider = started.unwrap();
+    offer_of(&provider).await;
+    provider.stop().await;
 }
 
 /// An endpoint that neither answers nor hangs up does not hold the end up.

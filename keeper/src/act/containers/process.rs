@@ -8,6 +8,8 @@
 //! neither needs the keeper to be alive. A process counts as ours only while its start time and the machine's boot id
 //! are those in `pid`, so a reused number is never adopted or killed.
 
+mod claim;
+
 use std::{
     fs::{self, File},
     io,
@@ -22,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+use self::claim::Claim;
 use super::{
     AttemptId, ContainerState, EngineError, Found, Owner, STDERR_TAIL_BYTES, Started, Starting, WorkOrder,
     layout::{self, Intake, LayoutError},
@@ -162,7 +165,7 @@ impl ProcessEngine {
         let until = Instant::now() + CLAIM_TIME;
         let mut ended = None;
         loop {
-            if self.read_pid(&folder).is_some() {
+            if Claim::read(&folder).is_some() {
                 break;
             }
             if ended.is_some() || Instant::now() >= until {
@@ -196,8 +199,7 @@ impl ProcessEngine {
         let name = self.owner.container(id);
         let folder = self.folder.join(&name);
         let until = Instant::now() + Duration::from_secs(10);
-        while let Some(pid) = self.read_pid(&folder).filter(Claim::is_alive).and_then(|claim| Pid::from_raw(claim.pid))
-        {
+        while let Some(pid) = Claim::read(&folder).filter(Claim::is_alive).and_then(|claim| Pid::from_raw(claim.pid)) {
             // Gone between the two calls is as good.
             let _ = kill_process_group(pid, Signal::KILL);
             if Instant::now() >= until {
@@ -315,7 +317,7 @@ impl ProcessEngine {
     }
 
     fn state_in(&self, folder: &Path) -> ContainerState {
-        let Some(claim) = self.read_pid(folder) else { return ContainerState::Missing };
+        let Some(claim) = Claim::read(folder) else { return ContainerState::Missing };
         let started_unix_s = modified_unix_s(&folder.join("pid"));
         // The order matters: a shell that ends in between has written `exit` before.
         let alive = claim.is_alive();
@@ -332,43 +334,6 @@ impl ProcessEngine {
             }
         }
     }
-
-    fn read_pid(&self, folder: &Path) -> Option<Claim> {
-        let text = fs::read_to_string(folder.join("pid")).ok()?;
-        let mut lines = text.lines();
-        let (stat, boot) = (lines.next()?, lines.next()?);
-        let (pid, start_ticks, _) = parse_stat(stat)?;
-        (lines.next() == Some("end")).then(|| Claim { pid, start_ticks, boot: boot.to_owned() })
-    }
-}
-
-/// Who runs an attempt.
-struct Claim {
-    pid: i32,
-    start_ticks: u64,
-    boot: String,
-}
-
-impl Claim {
-    /// Whether that very process still runs.
-    fn is_alive(&self) -> bool {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        boot.trim_end() == self.boot
-            && parse_stat(&stat).is_some_and(|(pid, start_ticks, state)| {
-                pid == self.pid && start_ticks == self.start_ticks && !matches!(state, 'Z' | 'X')
-            })
-    }
-}
-
-/// Process id, start time in ticks since boot, and state, from a line of `/proc/<pid>/stat` (proc(5)).
-fn parse_stat(line: &str) -> Option<(i32, u64, char)> {
-    let pid = line.split(' ').next()?.parse().ok()?;
-    // The second field is the program's name, which may hold anything, even brackets.
-    let rest = line.rsplit_once(')')?.1.trim_start();
-    let mut fields = rest.split(' ');
-    let state = fields.next()?.chars().next()?;
-    Some((pid, fields.nth(18)?.parse().ok()?, state))
 }
 
 fn read_order(folder: &Path) -> Option<Order> {
@@ -431,29 +396,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
             // The runtime is going down; nothing after this point runs.
             Err(_) => std::future::pending().await,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_stat_line_is_read_whatever_the_program_is_called() {
-        let line = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 10";
-        assert_eq!(parse_stat(line), Some((42, 123_456, 'S')));
-        assert_eq!(parse_stat("42 (sh"), None);
-    }
-
-    #[test]
-    fn only_the_very_process_is_alive() {
-        let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned();
-        let (pid, start_ticks, _) = parse_stat(&stat).unwrap();
-        assert!(Claim { pid, start_ticks, boot: boot.clone() }.is_alive());
-        assert!(!Claim { pid, start_ticks: start_ticks + 1, boot: boot.clone() }.is_alive());
-        assert!(!Claim { pid, start_ticks, boot: "another".into() }.is_alive());
-        assert!(!Claim { pid: i32::MAX, start_ticks, boot }.is_alive());
     }
 }
