@@ -79,7 +79,7 @@ pub struct Job {
     pub spec: RentalSpec,
     /// SHA-256 of the spec's bytes; finds its bids on chain.
     pub spec_hash: B256,
-    /// The class asked for; the cheapest that serves, otherwise.
+    /// The class asked for; the one that suits the priority, otherwise.
     pub class: Option<HardwareClass>,
     /// Highest price per hour, if the user gave one.
     pub max_price_per_hour: Option<Amount>,

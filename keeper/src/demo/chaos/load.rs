@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use contracts::classes::HardwareClass;
 use keeper::socket::{self, ClientError, Reply, Request};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,10 @@ impl Load {
             let again = piece.request.tasks.clone();
             piece.request.tasks.extend(again);
             (piece.request.keep_warm_s, piece.request.max_duration_s) = (KEEP_WARM_S, KEPT_S);
+        }
+        // One piece is for a class of its own, so that it never rides with the others and each provider has work.
+        if let Some(piece) = pieces.get_mut(1) {
+            piece.request.class = Some(HardwareClass::MidRangeGpu);
         }
         let task = tokio::spawn(hand_in(stage.data_dir("agent"), pieces, stop.clone()));
         Ok(Self { stop, task })

@@ -132,8 +132,8 @@ pub(super) fn within_funds(escrow: Amount, funds: Option<Funds>) -> Result<(), N
     Err(NoBid::Wait(text))
 }
 
-/// The class asked for, or the one that suits the priority: the fastest with a free slot when it is pressing, the
-/// cheapest for its speed otherwise.
+/// The class asked for, or the one that suits the priority: the fastest with a free slot when it is pressing, the cheapest for its
+/// speed with a free slot normally, and the cheapest, slot or not, for work that has the time to wait.
 fn choose<'a>(outlook: &'a Outlook, job: &Job) -> Result<(HardwareClass, BookId, &'a BookView), NoBid> {
     let bucket = BookId::for_duration(1, job.max_duration_s, false)
         .ok_or_else(|| NoBid::Never(format!("{} s is no rental: use 1 s to 24 h", job.max_duration_s)))?
@@ -142,21 +142,25 @@ fn choose<'a>(outlook: &'a Outlook, job: &Job) -> Result<(HardwareClass, BookId,
     if let Some(class) = job.class {
         return book(class).ok_or_else(|| NoBid::Never(format!("the market has no class {class}")));
     }
-    let affordable = |(class, _, book): &(HardwareClass, BookId, &BookView)| {
-        book.floor.is_some_and(|floor| max_tick(job, *class, book).is_some_and(|max| floor <= max))
+    // With what makes it fit: whether it has a free slot, and what work costs there.
+    let open = HardwareClass::ALL.into_iter().filter_map(book).filter_map(|found @ (class, id, book)| {
+        let max = max_tick(job, class, book)?;
+        book.floor.filter(|floor| *floor <= max)?;
+        let free = outlook.free_floor(id).filter(|tick| *tick <= max);
+        let price = price::price_at(book.base_price, free.or(book.best_waiting.max(book.floor))?)?;
+        Some((found, free.is_some(), price as f64 / class.relative_speed()))
+    });
+    let best = match job.priority {
+        Priority::Urgent | Priority::Critical | Priority::High => {
+            open.max_by_key(|((class, ..), is_free, _)| (*is_free, class.number()))
+        }
+        Priority::Normal => {
+            open.min_by(|(_, one_free, one_cost), (_, free, cost)| free.cmp(one_free).then(one_cost.total_cmp(cost)))
+        }
+        Priority::Low => open.min_by(|(.., one_cost), (.., cost)| one_cost.total_cmp(cost)),
     };
-    let open: Vec<_> = HardwareClass::ALL.into_iter().filter_map(book).filter(affordable).collect();
-    let pressing = matches!(job.priority, Priority::Urgent | Priority::Critical | Priority::High);
-    let cost = |class: HardwareClass, book: &BookView| {
-        let tick = book.best_waiting.max(book.floor).unwrap_or_default();
-        price::price_at(book.base_price, tick).map_or(f64::MAX, |price| price as f64) / class.relative_speed()
-    };
-    let best = if pressing {
-        open.into_iter().max_by_key(|(class, id, _)| (outlook.free_floor(*id).is_some(), class.number()))
-    } else {
-        open.into_iter().min_by(|(a, _, left), (b, _, right)| cost(*a, left).total_cmp(&cost(*b, right)))
-    };
-    best.ok_or_else(|| NoBid::Wait("no open offer is within the highest price".into()))
+    let (best, ..) = best.ok_or_else(|| NoBid::Wait("no open offer is within the highest price".into()))?;
+    Ok(best)
 }
 
 /// Highest tick that the user's price, or the priority's share of the reference price, allows.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use alloy::primitives::{Address, B256, U256};
-use contracts::{classes::HardwareClass, params::Preset, price, units::Amount};
+use contracts::{classes::HardwareClass, ids::BookId, params::Preset, price, units::Amount};
 use indexer::rows::{KeyAccountRow, KeyRow, OfferRow, WalletRow};
 
 use super::{
@@ -178,6 +178,41 @@ fn bids_are_placed_together_each_on_what_those_before_it_leave() {
     view.funds = None;
     let many: Vec<_> = (1..=30).map(other).collect();
     assert_eq!(ticks(&view, &many, &Ledger::default()).len(), BIDS_AT_ONCE);
+}
+
+#[test]
+fn a_job_goes_where_a_slot_is_free_unless_it_has_time() {
+    let mut view = view();
+    let book = |class: HardwareClass| BookView {
+        base_price: price::base_from_reference(class.reference_per_hour()).unwrap(),
+        floor: Some(80),
+        ..Default::default()
+    };
+    let gpu = HardwareClass::MidRangeGpu;
+    view.books.insert((gpu.number(), 0), book(gpu));
+    let classes = |cpu_free: bool, gpu_free: bool, priority: Priority| {
+        let mut view = view.clone();
+        for (class, is_free) in [(HardwareClass::CpuOnly, cpu_free), (gpu, gpu_free)] {
+            let book = BookId { class: class.number(), ..SHORT };
+            let offers = [offer(&[book], 80, 1, u16::from(!is_free))];
+            view.slots.insert(class.number(), FreeSlots::of(&offers, |_| false));
+        }
+        let jobs = [1, 2].map(|number| Job { class: None, priority, ..other(number) });
+        let class = |wish| match wish {
+            Wish::Do { intent: Intent::Bid { class, .. }, .. } => Some(class),
+            _ => None,
+        };
+        all_wishes(&view, &jobs, &Ledger::default()).into_iter().filter_map(class).collect::<Vec<_>>()
+    };
+    let [cpu, gpu] = [HardwareClass::CpuOnly, gpu].map(HardwareClass::number);
+    let cheaper = classes(true, true, Priority::Low)[0];
+    let other = if cheaper == cpu { gpu } else { cpu };
+    assert_eq!(classes(true, true, Priority::Normal), [cheaper, other], "the second finds one slot left");
+    assert_eq!(classes(true, true, Priority::Low), [cheaper, cheaper], "it can wait");
+    assert_eq!(classes(true, true, Priority::High), [gpu, cpu]);
+    assert_eq!(classes(cheaper != cpu, cheaper != gpu, Priority::Normal), [other, cheaper]);
+    assert_eq!(classes(true, false, Priority::High), [cpu, gpu]);
+    assert_eq!(classes(false, false, Priority::Normal)[0], cheaper);
 }
 
 #[test]
