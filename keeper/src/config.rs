@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 pub use self::{
     provider::{EngineKind, LONGEST_S, ProviderConfig, SLOTS, TlsConfig},
-    relay::{Allowed, RelayConfig},
+    relay::{Allowed, DEFAULT_BATCH, RelayConfig},
 };
 
 /// A configuration that cannot be used; the message names the field and the remedy.

@@ -32,31 +32,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Gives the line of numbers.
 pub(crate) async fn measure(anvil: &Path, worker: &Path, rentals: u64) -> eyre::Result<Value> {
     ensure!((10..=10_000).contains(&rentals), "--rentals {rentals}: from 10 to 10000");
-    let temporary = tempfile::Builder::new().prefix("openclaw-bench-").tempdir()?;
-    let folder = temporary.path();
-    let pair = Pair::start(anvil, &ANVIL, POLL_MS, worker, folder).await?;
-    let stage = Stage { pair, done: AtomicU64::new(0), began: Instant::now() };
-    let gone_through = tokio::select! {
-        gone_through = stage.go_through(rentals, folder) => gone_through,
-        fault = stage.pair.watch() => Err(fault),
-    };
-    if gone_through.is_err() {
-        anstream::eprintln!("the keepers' folders and logs are in {}", temporary.keep().display());
-    }
-    gone_through
+    Pair::with(anvil, &ANVIL, POLL_MS, worker, async |pair, folder| {
+        let stage = Stage { pair, done: AtomicU64::new(0), began: Instant::now() };
+        stage.go_through(rentals, folder).await
+    })
+    .await
 }
 
 /// Both keepers at work.
-struct Stage {
-    pair: Pair,
+struct Stage<'a> {
+    pair: &'a Pair,
     /// Jobs whose results the agent holds.
     done: AtomicU64,
     began: Instant,
 }
 
-impl Stage {
+impl Stage<'_> {
     async fn go_through(&self, rentals: u64, folder: &Path) -> eyre::Result<Value> {
-        let Pair { provider, agent, chain } = &self.pair;
+        let Pair { provider, agent, chain } = self.pair;
         let request = page_of_text(folder)?;
         let mut at_tenth = None;
         let (mut looks, mut before) = (tokio::time::interval(LOOK_EVERY), (Instant::now(), 0));

@@ -36,13 +36,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// Starts them in `folder`, where their logs are, too; they look at the chain every `poll_ms`. Ends when both are at work.
-    pub(crate) async fn start(
-        anvil: &Path,
-        options: &[&str],
-        poll_ms: u64,
-        worker: &Path,
-        folder: &Path,
-    ) -> eyre::Result<Self> {
+    async fn start(anvil: &Path, options: &[&str], poll_ms: u64, worker: &Path, folder: &Path) -> eyre::Result<Self> {
         let key = |name: &str| keys::create(&folder.join(name), PASSWORD);
         let (session, relayer) = (key("session.json")?, key("relayer.json")?);
         let chain = Chain::start(anvil, session, options).await?;
@@ -60,6 +54,28 @@ impl Pair {
         })
         .await?;
         Ok(pair)
+    }
+
+    /// What `work` gives with a pair in a folder of its own. It ends when a keeper does; a folder in which something went wrong
+    /// stays.
+    pub(crate) async fn with(
+        anvil: &Path,
+        options: &[&str],
+        poll_ms: u64,
+        worker: &Path,
+        work: impl AsyncFnOnce(&Self, &Path) -> eyre::Result<Value>,
+    ) -> eyre::Result<Value> {
+        let temporary = tempfile::Builder::new().prefix("openclaw-bench-").tempdir()?;
+        let folder = temporary.path();
+        let pair = Self::start(anvil, options, poll_ms, worker, folder).await?;
+        let worked = tokio::select! {
+            worked = work(&pair, folder) => worked,
+            fault = pair.watch() => Err(fault),
+        };
+        if worked.is_err() {
+            anstream::eprintln!("the keepers' folders and logs are in {}", temporary.keep().display());
+        }
+        worked
     }
 
     /// Hands a job in and follows it to its result.
@@ -81,7 +97,7 @@ impl Pair {
     }
 
     /// Ends when a keeper has ended by itself.
-    pub(crate) async fn watch(&self) -> eyre::Report {
+    async fn watch(&self) -> eyre::Report {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for (name, runs) in [("provider", &self.provider), ("agent", &self.agent)] {

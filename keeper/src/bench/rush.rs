@@ -27,16 +27,7 @@ const AT_ONCE: u64 = 20;
 
 /// Gives the line of numbers.
 pub(crate) async fn measure(anvil: &Path, worker: &Path) -> eyre::Result<Value> {
-    let folder = tempfile::Builder::new().prefix("openclaw-bench-").tempdir()?;
-    let pair = Pair::start(anvil, &ANVIL, POLL_MS, worker, folder.path()).await?;
-    let measured = tokio::select! {
-        measured = jobs(&pair, folder.path()) => measured,
-        fault = pair.watch() => Err(fault),
-    };
-    if measured.is_err() {
-        anstream::eprintln!("the keepers' folders and logs are in {}", folder.keep().display());
-    }
-    measured
+    Pair::with(anvil, &ANVIL, POLL_MS, worker, jobs).await
 }
 
 async fn jobs(pair: &Pair, folder: &Path) -> eyre::Result<Value> {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::duration_text;
 
+/// Requests in one transaction, unless `max_batch` says otherwise.
+pub const DEFAULT_BATCH: usize = 20;
+
 /// How transactions are sent, and what may be sent at all. Every field has a default.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -60,7 +63,7 @@ impl Default for RelayConfig {
             warn_balance: 0.01,
             max_index_lag_blocks: 20,
             max_in_flight: 16,
-            max_batch: 20,
+            max_batch: DEFAULT_BATCH,
             replace_after_blocks: 3,
             cancel_after_blocks: 30,
             max_failures: 10,

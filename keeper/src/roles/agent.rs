@@ -21,7 +21,7 @@ use self::{
 };
 use super::{Wish, act};
 use crate::{
-    config::StrategyConfig,
+    config::{DEFAULT_BATCH, StrategyConfig},
     event::Intent,
     job::{Job, JobState},
     ledger::{Ledger, REFUTED},
@@ -31,8 +31,8 @@ use crate::{
 
 /// Most bids for one job: each failed rental costs the agent little, but not nothing.
 const MAX_BIDS: usize = 12;
-/// Most bids that are placed together: what a transaction carries by default.
-const BIDS_AT_ONCE: usize = 20;
+/// Most bids that are placed together.
+const BIDS_AT_ONCE: usize = DEFAULT_BATCH;
 /// A bid rests this long, then it is priced anew, seconds.
 const BID_LIFETIME_S: u64 = 60;
 /// An agent moves a rental on when its provider has not done so for this long, seconds.

@@ -89,6 +89,18 @@ fn view() -> AgentView {
     }
 }
 
+/// A desk at `after_s` seconds, with an index at block 100.
+fn desk<'a>(
+    jobs: &'a [Job],
+    ledger: &'a Ledger,
+    strategy: &'a StrategyConfig,
+    slow: &'a HashMap<AgreementId, String>,
+    after_s: u64,
+) -> Desk<'a> {
+    let (params, chain_s) = (Preset::Demo.params(), NOW_S + after_s);
+    Desk { jobs, ledger, strategy, params, head: 100, chain_s, now_s: chain_s, paused: false, slow }
+}
+
 /// What the role wants at `after_s` seconds, by the intents' keys and the jobs' ends.
 fn check(view: &AgentView, jobs: &[Job], ledger: &Ledger, after_s: u64, expect: &[&str]) {
     check_of(view, jobs, ledger, &HashMap::new(), after_s, expect);
@@ -104,11 +116,7 @@ fn check_of(
     expect: &[&str],
 ) {
     let strategy = StrategyConfig::default();
-    let params = Preset::Demo.params();
-    let chain_s = NOW_S + after_s;
-    let desk =
-        Desk { jobs, ledger, strategy: &strategy, params, head: 100, chain_s, now_s: chain_s, paused: false, slow };
-    let seen: Vec<_> = wishes(view, &desk)
+    let seen: Vec<_> = wishes(view, &desk(jobs, ledger, &strategy, slow, after_s))
         .into_iter()
         .filter_map(|wish| match wish {
             Wish::Do { intent, .. } => Some(intent.key()),
@@ -137,19 +145,7 @@ fn other(number: u8) -> Job {
 
 /// All that the role wants now.
 fn all_wishes(view: &AgentView, jobs: &[Job], ledger: &Ledger) -> Vec<Wish> {
-    let (strategy, params, slow) = (StrategyConfig::default(), Preset::Demo.params(), HashMap::new());
-    let desk = Desk {
-        jobs,
-        ledger,
-        strategy: &strategy,
-        params,
-        head: 100,
-        chain_s: NOW_S,
-        now_s: NOW_S,
-        paused: false,
-        slow: &slow,
-    };
-    wishes(view, &desk)
+    wishes(view, &desk(jobs, ledger, &StrategyConfig::default(), &HashMap::new(), 0))
 }
 
 /// Ticks that are bid for these jobs.
@@ -457,21 +453,8 @@ fn a_slow_provider_is_called_off_before_it_has_the_work_and_the_job_bids_again()
 
 #[test]
 fn a_bid_is_priced_for_those_who_are_not_avoided_where_that_can_be_paid() {
-    let ledger = Ledger::default();
-    let strategy = StrategyConfig::default();
-    let slow = HashMap::new();
-    let params = Preset::Demo.params();
-    let desk = Desk {
-        jobs: &[],
-        ledger: &ledger,
-        strategy: &strategy,
-        params,
-        head: 100,
-        chain_s: NOW_S,
-        now_s: NOW_S,
-        paused: false,
-        slow: &slow,
-    };
+    let (ledger, strategy, slow) = (Ledger::default(), StrategyConfig::default(), HashMap::new());
+    let desk = desk(&[], &ledger, &strategy, &slow, 0);
     let tick = |liked: Option<u8>| {
         let mut view = view();
         let offers = [Some(80), liked].into_iter().flatten().map(|tick| offer(&[SHORT], tick, 1, 0));

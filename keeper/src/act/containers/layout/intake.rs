@@ -9,7 +9,7 @@ use std::{
 use super::{LayoutError, MAX_OUTPUT_ENTRIES, at, beside, clear, safe_path, swap_in};
 
 /// A folder being filled with outputs, within bounds. What is not committed is cleared by the next attempt.
-pub(crate) struct Intake {
+pub(in crate::act::containers) struct Intake {
     temporary: PathBuf,
     target: PathBuf,
     bytes_left: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Starts anew beside `target`.
-    pub(crate) fn begin(target: &Path, max_bytes: u64) -> Result<Self, LayoutError> {
+    pub(in crate::act::containers) fn begin(target: &Path, max_bytes: u64) -> Result<Self, LayoutError> {
         let temporary = beside(target, "filling");
         clear(&temporary)?;
         fs::create_dir_all(&temporary).map_err(at(&temporary))?;
@@ -28,13 +28,13 @@ impl Intake {
     }
 
     /// Adds a folder.
-    pub(crate) fn folder(&mut self, path: &str) -> Result<(), LayoutError> {
+    pub(in crate::act::containers) fn folder(&mut self, path: &str) -> Result<(), LayoutError> {
         let target = self.admit(path)?;
         fs::create_dir_all(&target).map_err(at(&target))
     }
 
     /// Adds a file.
-    pub(crate) fn file(&mut self, path: &str, content: &mut dyn Read) -> Result<(), LayoutError> {
+    pub(in crate::act::containers) fn file(&mut self, path: &str, content: &mut dyn Read) -> Result<(), LayoutError> {
         let target = self.admit(path)?;
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(at(parent))?;
@@ -49,7 +49,7 @@ impl Intake {
     }
 
     /// Makes the folder what the caller asked for.
-    pub(crate) fn commit(self) -> Result<(), LayoutError> {
+    pub(in crate::act::containers) fn commit(self) -> Result<(), LayoutError> {
         swap_in(&self.temporary, &self.target)
     }
 
